@@ -1,0 +1,10 @@
+//! Layer 0: the words everything else is written in. Nothing here knows of HTTP, wasm or SQL.
+
+pub mod clock;
+pub mod digest;
+pub mod drain;
+pub mod ids;
+pub mod names;
+pub mod payload;
+pub mod secret;
+pub mod sizes;

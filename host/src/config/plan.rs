@@ -1,0 +1,441 @@
+//! What is true of a configuration once it was read and checked: no text left to parse, no default left to fill in,
+//! no reference that leads nowhere. A [`Plan`] is pure data; making one opens no socket and reads no secret.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::names::{ListenerName, PluginName, ProductName, RouteName, SecretName};
+use crate::base::sizes::ByteSize;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file it came from, absolute.
+    pub file: PathBuf,
+    /// At least one.
+    pub listeners: BTreeMap<ListenerName, Listener>,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[trust] proxies`
+    pub trusted: Vec<IpNet>,
+    /// `[timeouts]`: those of the gateway as a whole; routes carry their own, resolved.
+    pub timeouts: Timeouts,
+    /// `[store]`
+    pub store: Store,
+    /// `[plugins]` and `[plugin.NAME]`
+    pub plugins: Plugins,
+    /// Every secret, used or not.
+    pub secrets: BTreeMap<SecretName, SecretPlan>,
+    /// Every product.
+    pub products: BTreeMap<ProductName, Product>,
+    /// Every route.
+    pub routes: BTreeMap<RouteName, Route>,
+}
+
+/// `[listener.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen. Port 0 takes a free one.
+    pub address: SocketAddr,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// May do everything; always there when the address is not loopback.
+    pub token: Option<SecretName>,
+    /// May look.
+    pub read_token: Option<SecretName>,
+    /// Whether `/metrics` needs a token too.
+    pub metrics_need_token: bool,
+    /// Hosts to answer to beside IP literals and `localhost`; lower case.
+    pub hosts: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at once.
+    pub connections: usize,
+    /// WebSockets at once.
+    pub websockets: usize,
+    /// Bytes of a request head.
+    pub header_bytes: ByteSize,
+    /// Fields of a request head.
+    pub headers: usize,
+    /// Concurrent streams of one h2 connection.
+    pub h2_streams: u32,
+    /// Held per direction of a stream or a WebSocket.
+    pub buffer_bytes: ByteSize,
+    /// Sum of the webhook bodies not yet verified.
+    pub intake_bytes: ByteSize,
+}
+
+/// `[timeouts]`; `None` is `"off"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TLS handshake.
+    pub handshake: Option<Duration>,
+    /// First byte to end of the request head.
+    pub header: Option<Duration>,
+    /// Between two reads of a request body.
+    pub body: Option<Duration>,
+    /// Between two requests.
+    pub keepalive: Option<Duration>,
+    /// To connect to an upstream.
+    pub connect: Option<Duration>,
+    /// From the last request byte to the final response head.
+    pub response: Option<Duration>,
+    /// Both directions of a stream silent.
+    pub idle: Option<Duration>,
+    /// A whole exchange.
+    pub total: Option<Duration>,
+    /// What a drain may take.
+    pub drain: Option<Duration>,
+    /// How long before listeners close `/readyz` fails.
+    pub drain_delay: Option<Duration>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// A `tracing` filter: a level or directives.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Which engine, and where.
+    pub url: StoreUrl,
+    /// Finished deliveries are kept this long; `None` is forever.
+    pub retain_delivered: Option<Duration>,
+    /// Dead letters are kept this long; `None` is forever.
+    pub retain_dead: Option<Duration>,
+    /// The most the store may hold.
+    pub max_bytes: Option<ByteSize>,
+}
+
+/// Which engine keeps the events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// The embedded one; the path is absolute.
+    Sqlite(PathBuf),
+}
+
+/// `[plugins]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    /// Absolute.
+    pub directory: PathBuf,
+    /// What holds for a plugin with no table of its own.
+    pub defaults: PluginLimits,
+    /// `[plugin.NAME]`, resolved.
+    pub overrides: BTreeMap<PluginName, PluginOverride>,
+}
+
+impl Plugins {
+    /// The limits of the plugin called `name`.
+    pub fn limits(&self, name: &PluginName) -> &PluginLimits {
+        self.overrides.get(name).map_or(&self.defaults, |own| &own.limits)
+    }
+}
+
+/// What a plugin may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginLimits {
+    /// An instance's linear memory.
+    pub memory: ByteSize,
+    /// Guest CPU of one call.
+    pub deadline: Duration,
+    /// Calls an instance serves; 1 is a fresh one each call.
+    pub reuse: u32,
+}
+
+/// `[plugin.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginOverride {
+    /// Its limits.
+    pub limits: PluginLimits,
+    /// Only a file with this digest goes live.
+    pub sha256: Option<Digest>,
+}
+
+/// `[secret.NAME]`: where its values are, newest first; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretPlan {
+    /// Newest first.
+    pub values: Vec<SecretSource>,
+}
+
+/// One value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSource {
+    /// Where it is.
+    pub place: SecretPlace,
+    /// Not used from then on.
+    pub until: Option<Timestamp>,
+    /// Where in the configuration it is written, for problems found when it is read.
+    pub at: super::problem::Span,
+}
+
+/// Where a secret's text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// An environment variable.
+    Env(String),
+    /// A file, absolute.
+    File(PathBuf),
+}
+
+/// `[product.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Where its requests go.
+    pub backend: Backend,
+    /// Which Host upstreams see.
+    pub host: HostPolicy,
+    /// Which upstream is picked.
+    pub balance: Balance,
+    /// Addresses beside public ones that its names may resolve to, for webhook delivery.
+    pub allow: Vec<IpNet>,
+    /// Signs deliveries (Standard Webhooks).
+    pub sign: Option<SecretName>,
+    /// Sockets to the upstreams; `None` is unlimited.
+    pub connections: Option<usize>,
+    /// Resolved against `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// How webhook deliveries are paced.
+    pub delivery: Delivery,
+}
+
+/// What serves a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// At least one.
+    Upstreams(Vec<UpstreamUrl>),
+    /// Answers with what it received.
+    Echo,
+}
+
+/// `scheme://host[:port]`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamUrl {
+    /// The protocol spoken.
+    pub scheme: UpstreamScheme,
+    /// Lower-case name, or an IP literal (IPv6 without brackets).
+    pub host: String,
+    /// The port, the scheme's own when none was written.
+    pub port: u16,
+}
+
+impl UpstreamUrl {
+    /// As it goes into a Host field: brackets round IPv6, the port unless it is the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// How an upstream is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UpstreamScheme {
+    /// HTTP/1.1; gRPC goes h2c.
+    Http,
+    /// h2 by ALPN, then HTTP/1.1.
+    Https,
+    /// Always HTTP/2 without TLS.
+    H2c,
+}
+
+impl UpstreamScheme {
+    /// The port when none is written.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Which Host upstreams see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPolicy {
+    /// The client's.
+    Client,
+    /// The upstream's own.
+    Upstream,
+    /// This one.
+    Literal(HeaderValue),
+}
+
+/// Which upstream is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The less busy of two at random.
+    P2c,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// `[product.NAME.delivery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Attempts under way at once.
+    pub concurrency: u32,
+    /// Attempts a second; `None` is unlimited.
+    pub rate: Option<u32>,
+}
+
+/// `[route.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// What it serves.
+    pub matcher: Match,
+    /// The product its requests go to.
+    pub product: ProductName,
+    /// Resolved against the product's.
+    pub timeouts: Timeouts,
+    /// There when it takes webhooks.
+    pub webhook: Option<Webhook>,
+}
+
+/// Which requests a route serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Empty is all.
+    pub listeners: Vec<ListenerName>,
+    /// Empty is any.
+    pub hosts: Vec<HostPattern>,
+    /// The path.
+    pub path: PathPattern,
+    /// Empty is all (a webhook route: POST and what its plugin adds).
+    pub methods: Vec<Method>,
+    /// All must hold.
+    pub headers: Vec<(HeaderName, HeaderPredicate)>,
+}
+
+/// Which hosts; names are lower case, without a port or a trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// This one.
+    Exact(String),
+    /// `*.` and this: exactly one label before it.
+    Wildcard(String),
+}
+
+/// A path pattern in normal form, split at its slashes. `/a/{b}/` is `[a, {b}, ""]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathPattern {
+    /// The segments after the first slash.
+    pub segments: Vec<Segment>,
+    /// Whether `{*rest}` (zero or more segments) follows them.
+    pub rest: bool,
+}
+
+/// One segment of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment {
+    /// These bytes.
+    Literal(String),
+    /// Any one segment that is not empty; the name is for people.
+    Any(String),
+}
+
+/// What a header must be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderPredicate {
+    /// There, or not there.
+    Present(bool),
+    /// One of its values is exactly this.
+    Equals(HeaderValue),
+}
+
+/// `[route.NAME.webhook]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// The plugin that verifies.
+    pub verifier: PluginName,
+    /// The plugin's role → the secret.
+    pub secrets: BTreeMap<String, SecretName>,
+    /// The plugin's settings.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// The most a body may have.
+    pub max_body: ByteSize,
+    /// How far a signed timestamp may be off.
+    pub tolerance: Tolerance,
+    /// How long a duplicate is known; `None` is off.
+    pub duplicates: Option<Duration>,
+    /// Where deliveries go instead of the request's own path and query.
+    pub deliver_path: Option<String>,
+    /// The gateway's own 2xx, unless the plugin says otherwise.
+    pub answer: Option<FixedAnswer>,
+    /// What a refused signature answers.
+    pub refuse_status: StatusCode,
+    /// How deliveries are retried.
+    pub retry: Arc<Retry>,
+}
+
+/// How far a signed timestamp may be off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tolerance {
+    /// Not checked.
+    Off,
+    /// Checked where the scheme signs a timestamp.
+    Default(Duration),
+    /// Written by the route: a request without a signed timestamp is refused as stale.
+    Required(Duration),
+}
+
+/// `answer = { status, content_type, body }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedAnswer {
+    /// 2xx.
+    pub status: StatusCode,
+    /// With a body.
+    pub content_type: Option<HeaderValue>,
+    /// As written; `None` is the gateway's own JSON.
+    pub body: Option<String>,
+}
+
+/// `[route.NAME.webhook.retry]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// Entry i is the delay after failed attempt i.
+    pub schedule: Vec<Duration>,
+    /// × uniform(1, 1 + jitter).
+    pub jitter: f64,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// The most a Retry-After may ask for.
+    pub retry_after_max: Duration,
+    /// Attempts for a 4xx that will not change.
+    pub rejected_tries: u32,
+}

@@ -1,0 +1,6 @@
+//! tollgate, room by room. Layers are one-way:
+//! `base ← {config, telemetry} ← {net, upstream, plugin, store} ← gateway ← exchange ← {proxy, webhook} ← {edge, admin} ← app ← cli`.
+
+pub mod base;
+pub mod config;
+pub mod store;
