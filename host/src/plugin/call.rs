@@ -1,0 +1,225 @@
+//! Calling a verifier.
+//!
+//! A call first runs on its caller's thread for a slice of at most three milliseconds: a verifier needs a few microseconds,
+//! and a fiber alone costs three. What does not come to an end there (it overran the slice, or used something of WASI that
+//! may wait) is run again from the start on the plugin runtime, with the whole deadline, yielding at every tick; so are
+//! bodies too large to hash between two requests. A verifier keeps no state a second run could disturb.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::bindings::log::Level;
+use super::component::Plugin;
+use super::crypto::{Crypto, Used};
+use super::fault::PluginFault;
+use super::instance::{Fast, Returned, Slow};
+use super::registry::Slot;
+use super::request::RequestView;
+use super::state::{Call, Roles, State};
+use super::verdict::{self, Verdict};
+use crate::base::clock::Timestamp;
+use crate::base::payload::{MEMORY_MAX, Payload};
+use crate::config::plan::PluginLimits;
+
+/// Instances kept per route and path when a plugin is reused.
+const KEPT_MAX: usize = 64;
+/// Calls that go straight to the plugin runtime after one overran its slice.
+const SLOW_CALLS: u32 = 1_000;
+/// What a call may take by the wall for each byte of body, on top of its deadline: hashing at 100 MB/s.
+const WALL_PER_MIB: Duration = Duration::from_millis(10);
+
+/// A verifier with the options and the secrets of one route.
+#[derive(Debug)]
+pub struct Binding {
+    pub(super) slot: Arc<Slot>,
+    pub(super) options: Arc<str>,
+    pub(super) limits: PluginLimits,
+    pub(super) roles: Arc<Roles>,
+    kept: Kept,
+    slow_calls: AtomicU32,
+}
+
+#[derive(Default)]
+struct Kept {
+    fast: Mutex<Vec<(Arc<Plugin>, Fast)>>,
+    slow: Mutex<Vec<(Arc<Plugin>, Slow)>>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
+/// One call and what came of it.
+#[derive(Debug)]
+pub struct Called {
+    /// The judgement, or why there is none.
+    pub result: Result<Verdict, PluginFault>,
+    /// Secrets that matched: name, and slot (0 is the newest).
+    pub used: Vec<Used>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Binding {
+    pub(super) fn new(slot: Arc<Slot>, options: Arc<str>, limits: PluginLimits, roles: Arc<Roles>) -> Self {
+        Self { slot, options, limits, roles, kept: Kept::default(), slow_calls: AtomicU32::new(0) }
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &crate::base::names::PluginName {
+        self.slot.name()
+    }
+
+    /// The secrets it may name, by role.
+    pub fn roles(&self) -> &Arc<Roles> {
+        &self.roles
+    }
+
+    /// Methods beside POST that the plugin's provider uses.
+    pub fn methods(&self) -> Vec<String> {
+        self.slot.live().map_or_else(Vec::new, |plugin| plugin.about.methods.clone())
+    }
+
+    /// Has the plugin verify a request.
+    pub async fn verify(self: &Arc<Self>, request: Arc<RequestView>, body: Payload, now: Timestamp) -> Called {
+        let started = Instant::now();
+        let (result, used) = match self.slot.live() {
+            None => (Err(PluginFault::Missing(self.slot.why_missing())), Vec::new()),
+            Some(plugin) => self.run(plugin, request, body, now).await,
+        };
+        Called { result, used, took: started.elapsed() }
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        plugin: Arc<Plugin>,
+        request: Arc<RequestView>,
+        body: Payload,
+        now: Timestamp,
+    ) -> Ran {
+        if body.length() <= MEMORY_MAX as u64 && !self.is_slow() {
+            let tick = plugin.engine.tick();
+            let call = self.call(&plugin, request.clone(), body.clone(), now);
+            match self.run_fast(&plugin, call) {
+                (Err(PluginFault::Deadline | PluginFault::Trap(_)), _) => drop(tick),
+                done => return done,
+            }
+            self.slow_calls.store(SLOW_CALLS, Ordering::Relaxed);
+        }
+        let wall = self.wall(body.length());
+        let call = self.call(&plugin, request, body, now);
+        let runtime = plugin.engine.runtime().clone();
+        let binding = self.clone();
+        let running = runtime.spawn(async move {
+            let _tick = plugin.engine.tick();
+            tokio::time::timeout(wall, binding.run_slow(&plugin, call)).await
+        });
+        match running.await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_elapsed)) => (Err(PluginFault::Deadline), Vec::new()),
+            Err(_panicked) => (Err(PluginFault::Trap("the host function it called panicked".into())), Vec::new()),
+        }
+    }
+
+    /// Epochs fire only inside wasm; this holds what they cannot see.
+    fn wall(&self, body: u64) -> Duration {
+        let mib = u32::try_from(body >> 20).unwrap_or(u32::MAX);
+        self.limits.deadline.mul_f32(1.5) + WALL_PER_MIB.saturating_mul(mib)
+    }
+
+    fn is_slow(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.slow_calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn call(&self, plugin: &Plugin, request: Arc<RequestView>, body: Payload, now: Timestamp) -> Call {
+        let crypto = Crypto::new(self.roles.clone(), now, plugin.about.handshake, body.length());
+        Call { request, body, now, crypto }
+    }
+
+    fn memory(&self) -> usize {
+        self.limits.memory.as_usize()
+    }
+
+    fn run_fast(&self, plugin: &Arc<Plugin>, call: Call) -> Ran {
+        let mut instance = match take(&self.kept.fast, plugin) {
+            Some(instance) => instance,
+            None => match Fast::start(plugin, self.memory(), &self.options) {
+                Ok(instance) => instance,
+                Err(fault) => return (Err(fault), Vec::new()),
+            },
+        };
+        let returned = instance.verify(call);
+        let done = self.finish(instance.state(), returned);
+        if done.0.is_ok() && instance.served < self.limits.reuse {
+            put(&self.kept.fast, plugin, instance);
+        }
+        done
+    }
+
+    async fn run_slow(&self, plugin: &Arc<Plugin>, call: Call) -> Ran {
+        let mut instance = match take(&self.kept.slow, plugin) {
+            Some(instance) => instance,
+            None => {
+                let started = Slow::start(plugin, self.memory(), self.limits.deadline).await;
+                let configured = match started {
+                    Ok(mut instance) => instance.configure_again(&self.options).await.map(|()| instance),
+                    Err(fault) => Err(fault),
+                };
+                match configured {
+                    Ok(instance) => instance,
+                    Err(fault) => return (Err(fault), Vec::new()),
+                }
+            }
+        };
+        let returned = instance.verify(call).await;
+        let done = self.finish(instance.state(), returned);
+        if done.0.is_ok() && instance.served < self.limits.reuse {
+            put(&self.kept.slow, plugin, instance);
+        }
+        done
+    }
+
+    fn finish(&self, state: &mut State, returned: Result<Returned, PluginFault>) -> Ran {
+        state.collect_printed();
+        self.log(&state.lines);
+        let Some(call) = state.call.take() else {
+            return (Err(PluginFault::Trap("the call ended before it began".into())), Vec::new());
+        };
+        let used = call.crypto.used().to_vec();
+        (returned.and_then(|returned| verdict::judge(returned, call.crypto.evidence())), used)
+    }
+
+    fn log(&self, lines: &[(Level, String)]) {
+        let plugin = self.slot.name().as_str();
+        for (level, line) in lines {
+            match level {
+                Level::Debug => tracing::debug!(target: "tollgate::plugin", plugin, "{line}"),
+                Level::Info => tracing::info!(target: "tollgate::plugin", plugin, "{line}"),
+                Level::Warn => tracing::warn!(target: "tollgate::plugin", plugin, "{line}"),
+                Level::Error => tracing::error!(target: "tollgate::plugin", plugin, "{line}"),
+            }
+        }
+    }
+}
+
+type Ran = (Result<Verdict, PluginFault>, Vec<Used>);
+
+/// An idle instance of exactly this plugin; those of a plugin since replaced are let go.
+fn take<I>(kept: &Mutex<Vec<(Arc<Plugin>, I)>>, plugin: &Arc<Plugin>) -> Option<I> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.last().is_some_and(|(of, _)| !Arc::ptr_eq(of, plugin)) {
+        kept.clear();
+    }
+    kept.pop().map(|(_, instance)| instance)
+}
+
+fn put<I>(kept: &Mutex<Vec<(Arc<Plugin>, I)>>, plugin: &Arc<Plugin>, instance: I) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() < KEPT_MAX {
+        kept.push((plugin.clone(), instance));
+    }
+}

@@ -1,0 +1,312 @@
+//! A plugin file that compiled, linked and described itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, InstancePre, types::ComponentItem};
+
+use super::bindings::propagator::PropagatorPre;
+use super::bindings::router::RouterPre;
+use super::bindings::setup;
+use super::bindings::verifier::VerifierPre;
+use super::engine::Engine;
+use super::instance::Slow;
+use super::state::State;
+use crate::base::digest::Digest;
+
+/// The WIT package that plugins are built against.
+pub const WIT: &str = "tollgate:plugin@0.1.0";
+
+/// What `describe` and `configure` may take at load, off the request path.
+const SETUP_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Which world a plugin implements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Verifies webhooks.
+    Verifier,
+    /// Edits heads.
+    Propagator,
+    /// Chooses products.
+    Router,
+}
+
+impl Kind {
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verifier => "verifier",
+            Self::Propagator => "propagator",
+            Self::Router => "router",
+        }
+    }
+
+    const EXPORTS: [(Self, &'static str); 3] = [
+        (Self::Verifier, "tollgate:plugin/verify@0.1."),
+        (Self::Propagator, "tollgate:plugin/propagate@0.1."),
+        (Self::Router, "tollgate:plugin/choose@0.1."),
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its own name.
+    pub name: String,
+    /// What defines what it implements.
+    pub source: String,
+    /// The secrets it wants, by role.
+    pub roles: Vec<Role>,
+    /// The options it takes.
+    pub settings: Vec<Setting>,
+    /// Methods beside POST on a webhook route.
+    pub methods: Vec<String>,
+    /// Whether it answers handshakes with an HMAC.
+    pub handshake: bool,
+}
+
+/// A secret a plugin wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Whether it cannot do without.
+    pub required: bool,
+    /// For people.
+    pub about: String,
+}
+
+/// An option a plugin takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key.
+    pub key: String,
+    /// What its value is, for people.
+    pub kind: String,
+    /// Whether it must be there.
+    pub required: bool,
+    /// For people.
+    pub about: String,
+}
+
+/// An option a plugin does not accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionProblem {
+    /// Which.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for OptionProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option `{}`: {}", self.key, self.message)
+    }
+}
+
+/// Why a file is not a plugin that can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError(pub String);
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// A plugin that can be instantiated.
+pub struct Plugin {
+    /// Of its file.
+    pub digest: Digest,
+    /// Bytes of its file.
+    pub size: usize,
+    /// Its world.
+    pub kind: Kind,
+    /// What it says of itself.
+    pub about: About,
+    /// What it imports, sorted.
+    pub imports: Vec<String>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) fast: Option<VerifierPre<State>>,
+    pub(crate) slow: InstancePre<State>,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plugin({} {})", self.kind, self.digest)
+    }
+}
+
+impl Plugin {
+    /// Compiles `wasm`, links it and asks it to describe itself. Compiling takes up to seconds of CPU.
+    pub async fn load(engine: &Arc<Engine>, wasm: Vec<u8>, memory: usize) -> Result<Self, LoadError> {
+        let (digest, size) = (Digest::of(&wasm), wasm.len());
+        let compiled = {
+            let engine = engine.clone();
+            engine.runtime().clone().spawn_blocking(move || Linked::new(&engine, &wasm)).await
+        };
+        let linked = compiled.map_err(|_| LoadError("compiling panicked".into()))??;
+        let Linked { kind, imports, fast, slow } = linked;
+        let mut plugin =
+            Self { digest, size, kind, about: About::default(), imports, engine: engine.clone(), fast, slow };
+        plugin.about = plugin.describe(memory).await?;
+        Ok(plugin)
+    }
+
+    async fn describe(&self, memory: usize) -> Result<About, LoadError> {
+        let described = Slow::start(self, memory, SETUP_DEADLINE).await;
+        let described = match described {
+            Ok(mut instance) => instance.describe().await,
+            Err(fault) => Err(fault),
+        };
+        about(described.map_err(|fault| LoadError(format!("`describe` failed: {fault}")))?)
+    }
+
+    /// Asks a fresh instance whether it accepts these options (a JSON object).
+    pub async fn accepts(&self, options: &str, memory: usize) -> Result<(), Vec<OptionProblem>> {
+        let failed = |message: String| vec![OptionProblem { key: String::new(), message }];
+        let mut instance =
+            Slow::start(self, memory, SETUP_DEADLINE).await.map_err(|fault| failed(fault.to_string()))?;
+        match instance.configure(options).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(problems)) => Err(problems
+                .into_iter()
+                .map(|problem| OptionProblem { key: problem.key, message: problem.message })
+                .collect()),
+            Err(fault) => Err(failed(format!("`configure` failed: {fault}"))),
+        }
+    }
+}
+
+struct Linked {
+    kind: Kind,
+    imports: Vec<String>,
+    fast: Option<VerifierPre<State>>,
+    slow: InstancePre<State>,
+}
+
+impl Linked {
+    fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, LoadError> {
+        if wasm.starts_with(b"\0asm\x01\0\0\0") {
+            return Err(LoadError(format!("it is a core module, not a component: build it against {WIT}")));
+        }
+        let says = |what: &'static str| move |error: wasmtime::Error| LoadError(format!("{what}: {error:#}"));
+        let component = Component::new(engine.wasm(), wasm).map_err(says("it does not compile"))?;
+        let kind = kind(engine, &component)?;
+        let imports = imports(engine, &component)?;
+        let mut linker = engine.slow_linker();
+        linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
+        let slow = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
+        let fast = match kind {
+            Kind::Verifier => {
+                let mut linker = engine.fast_linker();
+                linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
+                let pre = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
+                Some(VerifierPre::new(pre).map_err(says("it is not a verifier"))?)
+            }
+            Kind::Propagator => {
+                PropagatorPre::new(slow.clone()).map_err(says("it is not a propagator"))?;
+                None
+            }
+            Kind::Router => {
+                RouterPre::new(slow.clone()).map_err(says("it is not a router"))?;
+                None
+            }
+        };
+        Ok(Self { kind, imports, fast, slow })
+    }
+}
+
+fn kind(engine: &Engine, component: &Component) -> Result<Kind, LoadError> {
+    let exports: Vec<String> =
+        component.component_type().exports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
+    let mut kinds = Kind::EXPORTS
+        .iter()
+        .filter(|(_, export)| exports.iter().any(|name| name.starts_with(export)))
+        .map(|(kind, _)| *kind);
+    match (kinds.next(), kinds.next()) {
+        (Some(kind), None) => Ok(kind),
+        (Some(_), Some(_)) => Err(LoadError("it exports more than one of verify, propagate and choose".into())),
+        (None, _) if exports.is_empty() => {
+            Err(LoadError(format!("it exports nothing; a plugin exports a world of {WIT}")))
+        }
+        (None, _) => Err(LoadError(format!(
+            "it exports {}; a plugin exports setup and one of verify, propagate and choose of {WIT}",
+            exports.join(", ")
+        ))),
+    }
+}
+
+/// The imports, each of which must be ours or WASI's: a capability is what is put in the linker, nothing else.
+fn imports(engine: &Engine, component: &Component) -> Result<Vec<String>, LoadError> {
+    let mut imports: Vec<String> = Vec::new();
+    for (name, item) in component.component_type().imports(engine.wasm()) {
+        let known = [
+            "tollgate:plugin/types@0.1.",
+            "tollgate:plugin/http@0.1.",
+            "tollgate:plugin/crypto@0.1.",
+            "tollgate:plugin/log@0.1.",
+            "tollgate:plugin/clock@0.1.",
+        ]
+        .iter()
+        .any(|ours| name.starts_with(ours));
+        let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"]
+            .iter()
+            .any(|package| name.starts_with(package))
+            && name.contains("@0.2.");
+        if !known && !wasi {
+            let what = match &item.ty {
+                ComponentItem::ComponentFunc(_) => "function",
+                _ => "interface",
+            };
+            return Err(LoadError(format!(
+                "it imports the {what} `{name}`, which is not offered: plugins import {WIT} and WASI 0.2 only"
+            )));
+        }
+        imports.push(name.to_owned());
+    }
+    imports.sort_unstable();
+    Ok(imports)
+}
+
+fn about(about: setup::About) -> Result<About, LoadError> {
+    const LIST_MAX: usize = 32;
+    const TEXT_MAX: usize = 1024;
+    if about.roles.len() > LIST_MAX || about.settings.len() > LIST_MAX || about.methods.len() > LIST_MAX {
+        return Err(LoadError(format!("it describes more than {LIST_MAX} roles, settings or methods")));
+    }
+    let texts = [&about.name, &about.source]
+        .into_iter()
+        .chain(about.roles.iter().flat_map(|role| [&role.name, &role.about]))
+        .chain(about.settings.iter().flat_map(|setting| [&setting.key, &setting.kind, &setting.about]))
+        .chain(&about.methods);
+    for text in texts {
+        if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+            return Err(LoadError("it describes itself with control characters or too long a text".into()));
+        }
+    }
+    if let Some(method) = about.methods.iter().find(|method| http::Method::from_bytes(method.as_bytes()).is_err()) {
+        return Err(LoadError(format!("it describes `{method}`, which is not a method")));
+    }
+    Ok(About {
+        name: about.name,
+        source: about.source,
+        roles: about.roles.into_iter().map(|r| Role { name: r.name, required: r.required, about: r.about }).collect(),
+        settings: about
+            .settings
+            .into_iter()
+            .map(|s| Setting { key: s.key, kind: s.kind, required: s.required, about: s.about })
+            .collect(),
+        methods: about.methods,
+        handshake: about.handshake,
+    })
+}

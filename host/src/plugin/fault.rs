@@ -1,0 +1,62 @@
+//! Why a plugin's call could not be used. Each is the plugin's fault or the gateway's, never the sender's: the call
+//! answers 503 and the request goes nowhere.
+
+use std::fmt;
+
+/// What a plugin did wrong, or why it could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginFault {
+    /// No such file, or it is not good enough to serve; why.
+    Missing(String),
+    /// It trapped.
+    Trap(String),
+    /// It used more CPU than its deadline allows, or the call took far longer than that.
+    Deadline,
+    /// It wanted more memory than it may have.
+    Memory,
+    /// It asked the host for more than a call may.
+    Budget(&'static str),
+    /// What it returned cannot be true or cannot be sent.
+    Lie(String),
+    /// `configure` failed in a fresh instance although it had passed when the plugin went live.
+    Configure(String),
+    /// Too many instances at once.
+    Instances,
+}
+
+impl PluginFault {
+    /// Every reason there is, for metrics.
+    pub const REASONS: [&'static str; 8] =
+        ["missing", "trap", "deadline", "memory", "budget", "lie", "configure", "instances"];
+
+    /// The reason as metrics and logs spell it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing",
+            Self::Trap(_) => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Budget(_) => "budget",
+            Self::Lie(_) => "lie",
+            Self::Configure(_) => "configure",
+            Self::Instances => "instances",
+        }
+    }
+}
+
+impl fmt::Display for PluginFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(why) => write!(f, "the plugin is not there: {why}"),
+            Self::Trap(what) => write!(f, "the plugin trapped: {what}"),
+            Self::Deadline => f.write_str("the plugin overran its deadline"),
+            Self::Memory => f.write_str("the plugin wanted more memory than it may have"),
+            Self::Budget(what) => write!(f, "the plugin asked for too much: {what}"),
+            Self::Lie(what) => write!(f, "the plugin returned something that cannot be: {what}"),
+            Self::Configure(what) => write!(f, "the plugin refused its options: {what}"),
+            Self::Instances => f.write_str("too many plugin instances are running"),
+        }
+    }
+}
+
+impl std::error::Error for PluginFault {}
