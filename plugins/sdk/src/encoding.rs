@@ -1,0 +1,122 @@
+//! Strict readers for what providers put into headers: one spelling of a value is accepted, the one the provider emits.
+//! Nothing is trimmed, no case is folded, padding and trailing bits must be canonical.
+
+/// `bytes` bytes written as lower-case hex.
+pub fn hex(text: &str, bytes: usize) -> Option<Vec<u8>> {
+    hex_by(text, bytes, |digit| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    })
+}
+
+/// `bytes` bytes written as upper-case hex.
+pub fn hex_upper(text: &str, bytes: usize) -> Option<Vec<u8>> {
+    hex_by(text, bytes, |digit| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    })
+}
+
+fn hex_by(text: &str, bytes: usize, digit: impl Fn(u8) -> Option<u8>) -> Option<Vec<u8>> {
+    if text.len() != bytes.checked_mul(2)? {
+        return None;
+    }
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+/// Base64 of RFC 4648 section 4, with its padding.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let digits = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
+    sextets(digits, b'+', b'/')
+}
+
+/// Base64 of RFC 4648 section 5 (URL-safe), without padding.
+pub fn base64url(text: &str) -> Option<Vec<u8>> {
+    sextets(text, b'-', b'_')
+}
+
+fn sextets(digits: &str, char62: u8, char63: u8) -> Option<Vec<u8>> {
+    let value = |digit: u8| match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        _ if digit == char62 => Some(62),
+        _ if digit == char63 => Some(63),
+        _ => None,
+    };
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for quad in digits.as_bytes().chunks(4) {
+        let mut word = 0u32;
+        for &digit in quad {
+            word = word << 6 | u32::from(value(digit)?);
+        }
+        word <<= 6 * (4 - quad.len());
+        let [_, one, two, three] = word.to_be_bytes();
+        match quad.len() {
+            4 => bytes.extend([one, two, three]),
+            3 if three == 0 => bytes.extend([one, two]),
+            2 if two == 0 && three == 0 => bytes.push(one),
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
+/// An unsigned integer as a program prints it: digits only, no sign, no leading zero, at most 2^64 − 1.
+pub fn decimal(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if canonical && digits { text.parse().ok() } else { None }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use ::base64::Engine as _;
+    use ::base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn base64_agrees_with_the_base64_crate(text in "[A-Za-z0-9+/=]{0,12}") {
+            prop_assert_eq!(base64(&text), STANDARD.decode(&text).ok());
+        }
+
+        #[test]
+        fn base64url_agrees_with_the_base64_crate(text in "[A-Za-z0-9_=-]{0,12}") {
+            prop_assert_eq!(base64url(&text), URL_SAFE_NO_PAD.decode(&text).ok());
+        }
+
+        #[test]
+        fn every_value_has_one_spelling(bytes in proptest::collection::vec(any::<u8>(), 0..40), number: u64) {
+            let spelled: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(hex(&spelled, bytes.len()), Some(bytes.clone()));
+            prop_assert_eq!(hex_upper(&spelled.to_uppercase(), bytes.len()), Some(bytes.clone()));
+            prop_assert_eq!(base64(&STANDARD.encode(&bytes)), Some(bytes));
+            prop_assert_eq!(decimal(&number.to_string()), Some(number));
+        }
+    }
+
+    #[test]
+    fn hex_of_another_length_or_case_is_not_hex() {
+        assert_eq!(hex("00ff", 2), Some(vec![0, 255]));
+        for wrong in ["", "00f", "00ff0", "00ff00", "00FF", "0xff", " 0ff", "00f\u{e9}"] {
+            assert_eq!(hex(wrong, 2), None, "{wrong:?}");
+        }
+        assert_eq!(hex_upper("00ff", 2), None);
+    }
+
+    #[test]
+    fn decimals_are_digits_only() {
+        assert_eq!(decimal("18446744073709551615"), Some(u64::MAX));
+        for wrong in ["", "+1", "-1", "01", "00", " 1", "1 ", "1_0", "1.0", "1e3", "١", "18446744073709551616"] {
+            assert_eq!(decimal(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Running a plugin natively, without a gateway: requests made by hand or recorded as vectors, real cryptography, and
+//! the gateway's own rules (freshness, what may be called `signed`, how much cryptography a call may use).
+
+#[cfg(feature = "asymmetric")]
+mod asymmetric;
+mod crypto;
+pub(crate) mod host;
+mod vectors;
+
+use std::cell::{Cell, RefCell};
+
+pub use vectors::run_vectors;
+
+use crate::{Call, Level, Problems, Propagator, Protocol, Request, Response, Router, Settings, Verifier};
+
+/// A request for tests. Public fields, filled in by the builder methods or by hand.
+#[derive(Debug, Clone)]
+pub struct FakeRequest {
+    /// `POST` unless said otherwise.
+    pub method: String,
+    /// `https` unless said otherwise.
+    pub scheme: String,
+    /// Host and port.
+    pub authority: String,
+    /// Path and query as received. The fake does not normalise paths.
+    pub target: String,
+    /// In order, names in any case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// A role and its live values, newest first.
+    pub secrets: Vec<(String, Vec<String>)>,
+    /// What [`Request::now`] says.
+    pub now: u64,
+    /// The kind of exchange: a webhook unless said otherwise.
+    pub protocol: Protocol,
+    /// For propagators and routers behind a verifier.
+    pub event_type: Option<String>,
+    handshake: bool,
+    /// Whether a `check_…` succeeded, and whether `hmac` was used.
+    proven: Cell<bool>,
+    produced: Cell<bool>,
+    log: RefCell<Vec<(Level, String)>>,
+}
+
+impl FakeRequest {
+    /// A webhook: POST to a URL or a path.
+    pub fn post(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+        let path = rest.find('/').unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(path);
+        Self {
+            method: "POST".into(),
+            scheme: scheme.into(),
+            authority: if authority.is_empty() { "hooks.example.test".into() } else { authority.into() },
+            target: if target.is_empty() { "/".into() } else { target.into() },
+            headers: Vec::new(),
+            body: Vec::new(),
+            secrets: Vec::new(),
+            now: 0,
+            protocol: Protocol::Webhook,
+            event_type: None,
+            handshake: false,
+            proven: Cell::new(false),
+            produced: Cell::new(false),
+            log: RefCell::default(),
+        }
+    }
+
+    /// With another method.
+    pub fn method(self, method: &str) -> Self {
+        Self { method: method.into(), ..self }
+    }
+
+    /// With one header more.
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// With this body.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..self }
+    }
+
+    /// With one live value more for a role, older than those before.
+    pub fn secret(mut self, role: &str, value: &str) -> Self {
+        match self.secrets.iter_mut().find(|(known, _)| known == role) {
+            Some((_, values)) => values.push(value.into()),
+            None => self.secrets.push((role.into(), vec![value.into()])),
+        }
+        self
+    }
+
+    /// At this time, in Unix seconds.
+    pub fn at(self, now: u64) -> Self {
+        Self { now, ..self }
+    }
+
+    /// What the plugin logged.
+    pub fn logged(&self) -> Vec<(Level, String)> {
+        self.log.borrow().clone()
+    }
+
+    /// Asks a verifier configured with `options` (JSON).
+    ///
+    /// # Panics
+    /// Where a gateway would find the plugin at fault, and where the options are refused.
+    pub fn verify<V: Verifier>(&self, options: &str) -> Result<crate::Verdict, crate::Refusal> {
+        let plugin = configured(Settings::check(&V::ABOUT, options).and_then(|settings| V::configure(&settings)));
+        let asked = Self { handshake: V::ABOUT.handshake, ..self.clone() };
+        let verdict = plugin.verify(&Call(asked.request()));
+        asked.audit(&verdict);
+        verdict
+    }
+
+    /// Asks a propagator configured with `options` (JSON) for its edits of this request.
+    ///
+    /// # Panics
+    /// As [`verify`](Self::verify).
+    pub fn on_request<P: Propagator>(&self, options: &str) -> Result<Vec<crate::Edit>, crate::Refusal> {
+        let plugin = configured(Settings::check(&P::ABOUT, options).and_then(|settings| P::configure(&settings)));
+        plugin.on_request(&self.request())
+    }
+
+    /// Asks a propagator configured with `options` (JSON) for its edits of a response to this request.
+    ///
+    /// # Panics
+    /// As [`verify`](Self::verify).
+    pub fn on_response<P: Propagator>(&self, response: &FakeResponse, options: &str) -> Vec<crate::Edit> {
+        let plugin = configured(Settings::check(&P::ABOUT, options).and_then(|settings| P::configure(&settings)));
+        plugin.on_response(&self.request(), &Response { host: host::ResponseHandle(response) })
+    }
+
+    /// Asks a router configured with `options` (JSON).
+    ///
+    /// # Panics
+    /// As [`verify`](Self::verify).
+    pub fn choose<R: Router>(&self, candidates: &[&str], options: &str) -> Result<Vec<String>, crate::Refusal> {
+        let plugin = configured(Settings::check(&R::ABOUT, options).and_then(|settings| R::configure(&settings)));
+        let candidates: Vec<String> = candidates.iter().map(|name| (*name).to_owned()).collect();
+        plugin.choose(&self.request(), &candidates)
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { host: host::Handle(self) }
+    }
+
+    /// What the gateway would not believe.
+    fn audit(&self, verdict: &Result<crate::Verdict, crate::Refusal>) {
+        use crate::{Identity, Verdict};
+        match verdict {
+            Ok(Verdict::Accept(event)) => {
+                assert!(!self.produced.get(), "a call that used `hmac` may only respond");
+                let signed = matches!(event.identity, Some(Identity::Signed(_))) || event.timestamp.is_some();
+                assert!(self.proven.get() || !signed, "something is said to be signed, but no check succeeded");
+                let status = event.acknowledge.as_ref().map_or(202, |reply| reply.status);
+                assert!((200..300).contains(&status), "an acknowledgement must be 2xx, not {status}");
+                event.acknowledge.iter().for_each(bounded);
+            }
+            Ok(Verdict::Respond(reply)) => {
+                let status = reply.status;
+                assert!(matches!(status, 200..=299 | 400..=499), "a reply must be 2xx or 4xx, not {status}");
+                bounded(reply);
+            }
+            Err(refusal) => {
+                let (status, code) = (refusal.status, refusal.code);
+                assert!((400..500).contains(&status), "a refusal must be 4xx, not {status}");
+                let word = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+                assert!(!code.is_empty() && code.bytes().all(word), "a code is a word of a-z, 0-9 and _, not {code:?}");
+            }
+        }
+    }
+}
+
+fn bounded(reply: &crate::Reply) {
+    assert!(reply.body.len() <= 64 * 1024 && reply.headers.len() <= 16, "a reply has at most 64 KiB and 16 headers");
+}
+
+fn configured<T>(made: Result<T, Problems>) -> T {
+    made.unwrap_or_else(|Problems(problems)| panic!("the options are refused: {problems:?}"))
+}
+
+/// A response for tests of propagators.
+#[derive(Debug, Clone)]
+pub struct FakeResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// In order, names in any case.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl FakeResponse {
+    /// A response without headers.
+    pub fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new() }
+    }
+
+    /// With one header more.
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
