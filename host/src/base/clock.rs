@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -85,14 +86,17 @@ pub enum Clock {
     /// The machine's clock.
     #[default]
     System,
-    /// Stands still until moved; milliseconds since the epoch.
-    Manual(Arc<AtomicI64>),
+    /// Stands still until moved.
+    Manual(Arc<watch::Sender<Timestamp>>),
 }
+
+/// The system's clock may be set while somebody waits, so no wait is longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 impl Clock {
     /// A clock that stands at `at` until [`Clock::set`] or [`Clock::advance`] moves it.
     pub fn manual(at: Timestamp) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(at.millis())))
+        Self::Manual(Arc::new(watch::Sender::new(at)))
     }
 
     /// The time now.
@@ -102,21 +106,33 @@ impl Clock {
                 Ok(since) => millis(since),
                 Err(before) => -millis(before.duration()),
             }),
-            Self::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+            Self::Manual(at) => *at.borrow(),
+        }
+    }
+
+    /// Returns once it is `at`, or a little before: look at the time again.
+    pub async fn wait_until(&self, at: Timestamp) {
+        match self {
+            Self::System => tokio::time::sleep(at.since(self.now()).min(LONGEST_WAIT)).await,
+            Self::Manual(time) => {
+                let mut moved = time.subscribe();
+                // The sender lives in `self`, so the channel cannot close under us.
+                let _reached = moved.wait_for(|now| *now >= at).await;
+            }
         }
     }
 
     /// Moves a manual clock to `at`; does nothing to the system's.
     pub fn set(&self, at: Timestamp) {
-        if let Self::Manual(cell) = self {
-            cell.store(at.millis(), Ordering::SeqCst);
+        if let Self::Manual(time) = self {
+            time.send_replace(at);
         }
     }
 
     /// Moves a manual clock forward; does nothing to the system's.
     pub fn advance(&self, by: Duration) {
-        if let Self::Manual(cell) = self {
-            cell.fetch_add(millis(by), Ordering::SeqCst);
+        if let Self::Manual(time) = self {
+            time.send_modify(|now| *now = now.after(by));
         }
     }
 }

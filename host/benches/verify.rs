@@ -1,0 +1,154 @@
+//! What verifying costs beside the HMAC alone: `cargo bench -p tollgate --bench verify`.
+//!
+//! The GitHub verifier, as `tollgate plugin build plugins/github` makes it, on one thread: a fresh instance per call and
+//! a kept one, against native HMAC-SHA256 of the same body. Each figure is the smallest median of several rounds.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, HeaderValue};
+use sha2::Sha256;
+use tollgate::base::clock::Timestamp;
+use tollgate::base::names::PluginName;
+use tollgate::base::payload::Payload;
+use tollgate::base::secret::{Secret, SecretText, SecretValue};
+use tollgate::base::sizes::ByteSize;
+use tollgate::config::plan;
+use tollgate::plugin::Roles;
+use tollgate::plugin::call::Binding;
+use tollgate::plugin::engine::Engine;
+use tollgate::plugin::registry::{Observer, Plugins, Reload};
+use tollgate::plugin::request::{Protocol, RequestView};
+use tollgate::plugin::verdict::Verdict;
+
+const SECRET: &[u8] = b"It's a Secret to Everybody";
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_millis(400);
+
+struct Silent;
+
+impl Observer for Silent {
+    fn reloaded(&self, _: &PluginName, _: Reload) {}
+}
+
+fn main() {
+    let directory = built();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let engine = Engine::new(None).expect("an engine");
+        let fresh = verifier(&engine, &directory, 1).await;
+        let kept = verifier(&engine, &directory, 1_000_000).await;
+        println!("{:>8}  {:>10}  {:>18}  {:>18}", "body", "native", "fresh instance", "kept instance");
+        for (name, size) in [("1 KiB", 1 << 10), ("64 KiB", 1 << 16), ("1 MiB", 1 << 20)] {
+            let body = vec![b'x'; size];
+            let request = Arc::new(request(&sign(&body)));
+            let body = Payload::Memory(body.into());
+            let native = native(&body);
+            let fresh = verify(&fresh, &request, &body).await;
+            let kept = verify(&kept, &request, &body).await;
+            let shown = |took: Duration| {
+                format!("{:.2} µs {:>5.2}×", micros(took), took.as_secs_f64() / native.as_secs_f64())
+            };
+            println!("{name:>8}  {:>7.2} µs  {:>18}  {:>18}", micros(native), shown(fresh), shown(kept));
+        }
+    });
+}
+
+fn built() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned();
+    let directory = root.join("target/bench-plugins");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    std::fs::copy(root.join("target/plugins/wasm32-wasip2/plugin/tollgate_github.wasm"), directory.join("github.wasm")).expect("copies");
+    directory
+}
+
+async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Binding> {
+    let limits = plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse };
+    let plan = plan::Plugins { directory: directory.to_owned(), defaults: limits, overrides: Default::default() };
+    let plugins = Plugins::new(engine.clone(), plan, Box::new(Silent));
+    let value = SecretValue { text: SecretText::new(SECRET.to_vec()).expect("not empty"), until: None };
+    let secret = Secret { name: "signing".into(), values: [value].into() };
+    let roles: Roles = [("signing".to_owned(), secret)].into();
+    let name = PluginName::new("github").expect("a name");
+    let binding = plugins.bind(&name, &serde_json::Map::new(), Arc::new(roles));
+    plugins.scan().await;
+    binding
+}
+
+fn sign(body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).expect("any length");
+    mac.update(body);
+    let digest = mac.finalize().into_bytes();
+    digest.iter().fold("sha256=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+fn request(signature: &str) -> RequestView {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-hub-signature-256", HeaderValue::from_str(signature).expect("ASCII"));
+    headers.insert("x-github-event", HeaderValue::from_static("push"));
+    headers.insert("x-github-delivery", HeaderValue::from_static("72d3162e-cc78-11e3-81ab-4c9367dc0958"));
+    RequestView {
+        id: "bench".into(),
+        route: "github".into(),
+        product: "inbox".into(),
+        protocol: Protocol::Webhook,
+        method: "POST".into(),
+        scheme: "https".into(),
+        authority: "hooks.example.test".into(),
+        path: "/hooks/github".into(),
+        target: "/hooks/github".into(),
+        headers,
+        client: "127.0.0.1".into(),
+        event_type: None,
+    }
+}
+
+fn native(body: &Payload) -> Duration {
+    let Payload::Memory(bytes) = body else { unreachable!("it was made in memory") };
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let mut took = Vec::new();
+        let round = Instant::now();
+        while round.elapsed() < ROUND {
+            let started = Instant::now();
+            black_box(sign_raw(black_box(bytes)));
+            took.push(started.elapsed());
+        }
+        best = best.min(median(&mut took));
+    }
+    best
+}
+
+fn sign_raw(body: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).expect("any length");
+    mac.update(body);
+    mac.finalize().into_bytes().into()
+}
+
+async fn verify(verifier: &Arc<Binding>, request: &Arc<RequestView>, body: &Payload) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let mut took = Vec::new();
+        let round = Instant::now();
+        while round.elapsed() < ROUND {
+            let started = Instant::now();
+            let called = verifier.verify(request.clone(), body.clone(), Timestamp::from_seconds(0)).await;
+            took.push(started.elapsed());
+            assert!(matches!(called.result, Ok(Verdict::Accept(_))), "{:?}", called.result);
+        }
+        best = best.min(median(&mut took));
+    }
+    best
+}
+
+fn median(took: &mut [Duration]) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+fn micros(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e6
+}

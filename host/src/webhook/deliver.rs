@@ -1,0 +1,334 @@
+//! One attempt to deliver one event to one product.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::time::Instant;
+
+use super::redact;
+use super::retry::{self, Attempted};
+use crate::base::clock::Clock;
+use crate::base::payload::Payload;
+use crate::config::plan::HostPolicy;
+use crate::gateway::product::{Backend, Product};
+use crate::store::{ANSWER_MAX, Head, Lease};
+use crate::telemetry::trace::TraceContext;
+use crate::upstream::body::{BodyFault, Outgoing};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::{Sending, Upstream};
+
+/// The most of an answer that is read so that its connection can be used again.
+const DRAIN_MAX: usize = 64 * 1024;
+/// How much of a spilled body is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub struct Reached {
+    /// For the decision about what comes next.
+    pub attempted: Attempted,
+    /// The product's status.
+    pub status: Option<u16>,
+    /// Why it failed, for people.
+    pub error: Option<String>,
+    /// The first bytes of the answer.
+    pub answer: Bytes,
+}
+
+/// How an event is delivered on its route.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// Path and query instead of the request's own.
+    pub path: Option<&'a str>,
+    /// Of the whole attempt.
+    pub timeout: Duration,
+}
+
+/// Makes the attempt that `lease` is for.
+pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock: &Clock) -> Reached {
+    let upstream = match &product.backend {
+        Backend::Upstream(upstream) => upstream,
+        Backend::Echo => return echo(lease),
+    };
+    let deadline = Instant::now() + terms.timeout;
+    let request = match request(lease, terms) {
+        Ok(request) => request,
+        Err(error) => return failed(format!("the event cannot be sent as a request: {error}")),
+    };
+    match tokio::time::timeout_at(deadline, exchange(upstream, request, product, deadline, clock)).await {
+        Ok(reached) => reached,
+        Err(_elapsed) => failed(format!("no answer within {} ms", terms.timeout.as_millis())),
+    }
+}
+
+async fn exchange(
+    upstream: &Upstream,
+    request: Request<Outgoing>,
+    product: &Product,
+    deadline: Instant,
+    clock: &Clock,
+) -> Reached {
+    let host = match &product.host {
+        // There is no client: the upstream is called by its own name.
+        HostPolicy::Client | HostPolicy::Upstream => None,
+        HostPolicy::Literal(host) => Some(host.clone()),
+    };
+    let sending = Sending { host, response: None, deadline: Some(deadline) };
+    let response = match upstream.send(request, &sending).await {
+        Ok(response) => response,
+        Err(UpstreamError::Body(_)) => return failed("the stored body could not be read".into()),
+        Err(error) => return failed(error.to_string()),
+    };
+    let status = response.status().as_u16();
+    let retry_after =
+        response.headers().get(header::RETRY_AFTER).and_then(|value| retry::retry_after(clock.now(), value.as_bytes()));
+    let answer = first_bytes(response.into_body()).await;
+    Reached {
+        attempted: Attempted::Answered { status, retry_after },
+        status: Some(status),
+        error: (!(200..300).contains(&status)).then(|| format!("the product answered {status}")),
+        answer,
+    }
+}
+
+fn failed(error: String) -> Reached {
+    Reached { attempted: Attempted::Failed, status: None, error: Some(error), answer: Bytes::new() }
+}
+
+/// The built-in product takes everything.
+fn echo(lease: &Lease) -> Reached {
+    let text = format!("{} {} bytes", lease.event.id, lease.body.length());
+    let attempted = Attempted::Answered { status: 200, retry_after: None };
+    Reached { attempted, status: Some(200), error: None, answer: text.into() }
+}
+
+/// Reads the answer to its end while that is short. A status that came with a broken body still counts.
+async fn first_bytes<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Bytes {
+    let (mut kept, mut read) = (BytesMut::new(), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        read += data.len();
+        let room = ANSWER_MAX.saturating_sub(kept.len()).min(data.len());
+        kept.extend_from_slice(&data[..room]);
+        if read > DRAIN_MAX {
+            break;
+        }
+    }
+    kept.freeze()
+}
+
+fn request(lease: &Lease, terms: &Terms<'_>) -> Result<Request<Outgoing>, http::Error> {
+    let event = &lease.event;
+    let target = terms.path.map_or_else(|| target(&event.head, &event.redacted), str::to_owned);
+    let mut request = Request::builder()
+        .method(Method::from_bytes(event.head.method.as_bytes())?)
+        .uri(target)
+        .body(outgoing(&lease.body))?;
+    *request.headers_mut() = headers(lease);
+    Ok(request)
+}
+
+/// The normal path and the query as it came, without parameters that carry a secret.
+fn target(head: &Head, redacted: &[String]) -> String {
+    match head.target.split_once('?') {
+        None => head.path.clone(),
+        Some((_, query)) => match redact::query(query, redacted) {
+            Some(query) => format!("{}?{query}", head.path),
+            None => head.path.clone(),
+        },
+    }
+}
+
+/// The provider's fields, in order, less those that end here; then ours.
+fn headers(lease: &Lease) -> HeaderMap {
+    let event = &lease.event;
+    let mut headers = HeaderMap::with_capacity(event.head.headers.len() + 8);
+    for (name, value) in &event.head.headers {
+        let ends_here = ENDS_HERE.contains(&name.as_str()) || event.redacted.iter().any(|redacted| redacted == name);
+        let ours = name.starts_with("tollgate-") || name == "traceparent" || name == "tracestate";
+        if ends_here || ours {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    let mut ours = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    ours("tollgate-id", event.id.to_string());
+    ours("tollgate-attempt", lease.attempt.to_string());
+    ours("tollgate-received", event.received.to_string());
+    if lease.replay > 0 {
+        ours("tollgate-replay", lease.replay.to_string());
+    }
+    ours("x-request-id", event.request_id.clone());
+    if let Some(trace) = event.traceparent.as_deref().and_then(|field| TraceContext::parse(field.as_bytes())) {
+        headers.insert("traceparent", trace.child(fastrand::u64(..)).field());
+    }
+    headers
+}
+
+/// Fields of the provider's request that mean nothing, or too much, to the product.
+const ENDS_HERE: [&str; 16] = [
+    "host",
+    "cookie",
+    "authorization",
+    "expect",
+    "accept-encoding",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+fn outgoing(payload: &Payload) -> Outgoing {
+    match payload {
+        Payload::Memory(bytes) => Outgoing::full(bytes.clone()),
+        Payload::File(_) => Outgoing::stream(Box::pin(Spilled { payload: payload.clone(), offset: 0, reading: None })),
+    }
+}
+
+type Reading = tokio::task::JoinHandle<io::Result<Bytes>>;
+
+/// A stored body on its way out, a chunk at a time.
+struct Spilled {
+    payload: Payload,
+    offset: u64,
+    reading: Option<Reading>,
+}
+
+impl Body for Spilled {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let (payload, offset) = (self.payload.clone(), self.offset);
+        let reading =
+            self.reading.get_or_insert_with(|| tokio::task::spawn_blocking(move || payload.read(offset, CHUNK)));
+        let read = std::task::ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        Poll::Ready(Some(match read {
+            Ok(Ok(bytes)) if !bytes.is_empty() => {
+                self.offset += bytes.len() as u64;
+                Ok(Frame::data(bytes))
+            }
+            _ => Err(BodyFault::Cut),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.offset >= self.payload.length()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.payload.length().saturating_sub(self.offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::ids::EventId;
+    use crate::base::names::{PluginName, ProductName, RouteName};
+    use crate::store::Event;
+
+    fn lease(headers: &[(&str, &str)], target: &str, redacted: &[&str]) -> Lease {
+        let received = Timestamp::from_seconds(1_790_000_000);
+        let event = Event {
+            id: EventId::new(received),
+            route: RouteName::new("r").expect("a name"),
+            verifier: PluginName::new("v").expect("a name"),
+            received,
+            request_id: "req-1".into(),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            head: Head {
+                method: "POST".into(),
+                scheme: "https".into(),
+                authority: "hooks.example.test".into(),
+                target: target.into(),
+                path: target.split('?').next().expect("a path").into(),
+                headers: headers.iter().map(|(n, v)| ((*n).into(), Bytes::copy_from_slice(v.as_bytes()))).collect(),
+                client: "192.0.2.1".into(),
+            },
+            size: 2,
+            identity: None,
+            kind: None,
+            order_key: None,
+            redacted: redacted.iter().map(|name| (*name).into()).collect(),
+        };
+        Lease {
+            event: Arc::new(event),
+            body: Payload::Memory("{}".into()),
+            product: ProductName::new("p").expect("a name"),
+            attempt: 3,
+            scheduled_attempt: 1,
+            replay: 2,
+            until: received,
+            delivery: 1,
+            token: 1,
+        }
+    }
+
+    #[test]
+    fn the_products_request_has_the_providers_fields_and_ours_but_nothing_of_the_last_hop() {
+        let lease = lease(
+            &[
+                ("x-github-event", "push"),
+                ("x-multi", "1"),
+                ("x-multi", "2"),
+                ("authorization", "Bearer x"),
+                ("cookie", "a=b"),
+                ("host", "hooks.example.test"),
+                ("x-token", "hunter2hunter2"),
+                ("tollgate-attempt", "99"),
+                ("connection", "close"),
+            ],
+            "/hooks?a=1&token=hunter2hunter2",
+            &["x-token", "?token"],
+        );
+        let request = request(&lease, &Terms { path: None, timeout: Duration::from_secs(1) }).expect("a request");
+        assert_eq!(request.uri(), "/hooks?a=1");
+        let headers = request.headers();
+        let all = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().expect("text")).collect::<Vec<_>>();
+        assert_eq!(all("x-github-event"), ["push"]);
+        assert_eq!(all("x-multi"), ["1", "2"]);
+        assert_eq!(all("tollgate-attempt"), ["3"]);
+        assert_eq!(all("tollgate-replay"), ["2"]);
+        assert_eq!(all("tollgate-id"), [lease.event.id.to_string()]);
+        assert_eq!(all("tollgate-received"), ["2026-09-21T14:13:20.000Z"]);
+        assert!(all("traceparent")[0].starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+        assert!(!all("traceparent")[0].contains("b7ad6b7169203331"), "a span of its own");
+        for gone in ["authorization", "cookie", "host", "x-token", "connection"] {
+            assert!(all(gone).is_empty(), "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_deliver_path_replaces_path_and_query() {
+        let lease = lease(&[], "/hooks?a=1", &[]);
+        let terms = Terms { path: Some("/events"), timeout: Duration::from_secs(1) };
+        assert_eq!(request(&lease, &terms).expect("a request").uri(), "/events");
+    }
+}

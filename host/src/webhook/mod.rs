@@ -1,0 +1,4 @@
+//! Layer 4: webhooks. Received, verified and made durable by [`ingest`]; delivered by [`worker`], one [`deliver`] an
+//! attempt; [`retry`] decides what comes next.
+
+pub mod retry;

@@ -1,0 +1,244 @@
+//! Delivering: leases what is due, attempts it, writes down what came of it.
+//!
+//! One task owns the counts of attempts under way, so nothing is shared but the store. It wakes when the store says
+//! something became due, when an attempt ends, when the next delivery falls due, and when the configuration changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::deliver::{self, Reached, Terms};
+use super::retry::{self, Next};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::drain::Drain;
+use crate::base::names::ProductName;
+use crate::gateway::{Current, Gateway, Target};
+use crate::store::{Attempt, EventStore, Lease, Settlement, StoreError};
+use crate::telemetry::labels::DeliveryOutcome;
+use crate::telemetry::registry::Metrics;
+
+/// A lease outlives its attempt's timeout by this, for the answer to be written down.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// Between two tries to write down what came of an attempt.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+/// After the store failed to answer.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// The most that is claimed at once.
+const CLAIM_MAX: u32 = 256;
+
+/// What delivering needs.
+#[derive(Debug)]
+pub struct Worker {
+    /// Where routes and products are.
+    pub current: Arc<Current>,
+    /// Where the deliveries are.
+    pub store: Arc<dyn EventStore>,
+    /// The time of day.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Woken when the configuration changed.
+    pub reloaded: Arc<Notify>,
+}
+
+impl Worker {
+    /// Delivers until `drain` starts, then lets the attempts under way come to their end.
+    pub async fn run(self: Arc<Self>, drain: Drain) {
+        let mut running = Running::default();
+        while !drain.started() {
+            let gateway = self.current.load();
+            let found = self.claim(&gateway, &running).await;
+            let idle = match found {
+                Ok(leases) if leases.is_empty() => self.next_due(&gateway, &running).await,
+                Ok(leases) => {
+                    for lease in leases {
+                        running.start(self.clone().attempt(gateway.clone(), lease));
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "deliveries wait for the store");
+                    Idle::Pause
+                }
+            };
+            drop(gateway);
+            tokio::select! {
+                () = drain.wait() => {}
+                () = running.ended(), if !running.tasks.is_empty() => {}
+                () = self.store.changed() => {}
+                () = self.reloaded.notified() => {}
+                () = self.wait(idle) => {}
+            }
+        }
+        while !running.tasks.is_empty() {
+            running.ended().await;
+        }
+    }
+
+    async fn claim(&self, gateway: &Gateway, running: &Running) -> Result<Vec<Lease>, StoreError> {
+        let room = running.room(gateway);
+        if room.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.store.claim(self.clock.now(), &room, longest_attempt(gateway) + LEASE_MARGIN).await
+    }
+
+    /// When to look again, for the products that have room: the others are looked at when an attempt ends.
+    async fn next_due(&self, gateway: &Gateway, running: &Running) -> Idle {
+        let products: Vec<ProductName> = running.room(gateway).into_iter().map(|(product, _)| product).collect();
+        match self.store.next_due(&products).await {
+            Ok(Some(at)) => Idle::Until(at),
+            Ok(None) => Idle::Quiet,
+            Err(error) => {
+                tracing::error!(%error, "deliveries wait for the store");
+                Idle::Pause
+            }
+        }
+    }
+
+    async fn wait(&self, idle: Idle) {
+        match idle {
+            Idle::Quiet => std::future::pending().await,
+            Idle::Pause => tokio::time::sleep(STORE_PAUSE).await,
+            Idle::Until(at) => self.clock.wait_until(at).await,
+        }
+    }
+
+    async fn attempt(self: Arc<Self>, gateway: Arc<Gateway>, lease: Lease) -> ProductName {
+        let product = lease.product.clone();
+        let route = gateway.routes.iter().find(|entry| entry.name == lease.event.route).map(|entry| &entry.target);
+        let intake = route.and_then(|route| match &route.target {
+            Target::Webhook(intake) => Some(intake),
+            Target::Proxy(_) => None,
+        });
+        let (Some(intake), Some(served)) = (intake, gateway.products.get(&product)) else {
+            let reason = format!("the configuration has no webhook route {} for {product}", lease.event.route);
+            tracing::warn!(event = %lease.event.id, %product, "parked: {reason}");
+            self.settle(lease, Settlement::Park { reason }).await;
+            return product;
+        };
+        let (began, at) = (Instant::now(), self.clock.now());
+        let policy = &intake.plan.retry;
+        let terms = Terms { path: intake.plan.deliver_path.as_deref(), timeout: policy.timeout };
+        let reached = deliver::attempt(&lease, served, &terms, &self.clock).await;
+        let took = began.elapsed();
+        self.metrics.webhook_delivery.with_label_values(&[product.as_str()]).observe(took.as_secs_f64());
+        let next =
+            retry::decide(self.clock.now(), lease.scheduled_attempt, reached.attempted, policy, fastrand::f64());
+        self.conclude(lease, reached, next, at, took).await;
+        product
+    }
+
+    async fn conclude(&self, lease: Lease, reached: Reached, next: Next, at: Timestamp, took: Duration) {
+        let Reached { status, error, answer, .. } = reached;
+        let attempt = Attempt { number: lease.attempt, at, took, status, error, answer };
+        let (event, product, route) = (lease.event.id, lease.product.clone(), lease.event.route.clone());
+        let (number, millis) = (attempt.number, took.as_millis());
+        let error = attempt.error.clone().unwrap_or_default();
+        let outcome = match next {
+            Next::Delivered => {
+                tracing::info!(%event, %route, %product, attempt = number, status, ms = millis, "delivered");
+                DeliveryOutcome::Delivered
+            }
+            Next::Retry(at) => {
+                tracing::warn!(%event, %route, %product, attempt = number, status, ms = millis, next = %at, "not delivered: {error}");
+                DeliveryOutcome::Retry
+            }
+            Next::Dead(why) => {
+                tracing::error!(%event, %route, %product, attempt = number, status, ms = millis, "dead: {}: {error}", why.as_str());
+                DeliveryOutcome::Dead
+            }
+        };
+        let settlement = match next {
+            Next::Delivered => Settlement::Delivered(attempt),
+            Next::Retry(at) => Settlement::Retry { attempt, at },
+            Next::Dead(why) => Settlement::Dead { attempt, reason: format!("{}: {error}", why.as_str()) },
+        };
+        let outcome = if self.settle(lease, settlement).await { outcome } else { DeliveryOutcome::Lost };
+        self.metrics.webhook_deliveries.with_label_values(&[product.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Writes it down, trying again while the lease holds; `false` when the lease was lost.
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> bool {
+        let (event, until) = (lease.event.id, lease.until);
+        let mut lease = Some(lease);
+        while let Some(held) = lease.take() {
+            let again = held.copy_for_retry();
+            match self.store.settle(self.clock.now(), held, settlement.clone()).await {
+                Ok(settled) => return settled,
+                Err(error) if self.clock.now() < until => {
+                    tracing::error!(%event, %error, "what came of an attempt is not written down yet");
+                    tokio::time::sleep(SETTLE_AGAIN).await;
+                    lease = Some(again);
+                }
+                Err(error) => {
+                    tracing::error!(%event, %error, "what came of an attempt is lost; it will be delivered again");
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Why there is nothing to do, and until when.
+#[derive(Clone, Copy, Debug)]
+enum Idle {
+    Quiet,
+    Pause,
+    Until(Timestamp),
+}
+
+fn longest_attempt(gateway: &Gateway) -> Duration {
+    let timeouts = gateway.routes.iter().filter_map(|entry| match &entry.target.target {
+        Target::Webhook(intake) => Some(intake.plan.retry.timeout),
+        Target::Proxy(_) => None,
+    });
+    timeouts.max().unwrap_or_default()
+}
+
+/// The attempts under way.
+#[derive(Debug, Default)]
+struct Running {
+    tasks: JoinSet<ProductName>,
+    products: BTreeMap<ProductName, u32>,
+    by_task: BTreeMap<tokio::task::Id, ProductName>,
+}
+
+impl Running {
+    fn start(&mut self, product: ProductName, attempt: impl Future<Output = ProductName> + Send + 'static) {
+        *self.products.entry(product.clone()).or_default() += 1;
+        let task = self.tasks.spawn(attempt);
+        self.by_task.insert(task.id(), product);
+    }
+
+    /// How many more attempts each product may have.
+    fn room(&self, gateway: &Gateway) -> Vec<(ProductName, u32)> {
+        let left = |name: &ProductName, most: u32| most.saturating_sub(self.products.get(name).copied().unwrap_or(0));
+        gateway
+            .products
+            .values()
+            .map(|product| (product.name.clone(), left(&product.name, product.delivery.concurrency).min(CLAIM_MAX)))
+            .filter(|(_, left)| *left > 0)
+            .collect()
+    }
+
+    /// Returns when an attempt ended, one way or the other.
+    async fn ended(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return };
+        let id = match ended {
+            Ok((id, _)) => id,
+            Err(error) => {
+                tracing::error!(%error, "an attempt to deliver failed; its lease runs out and it is tried again");
+                error.id()
+            }
+        };
+        if let Some(product) = self.by_task.remove(&id)
+            && let Some(count) = self.products.get_mut(&product)
+        {
+            *count -= 1;
+        }
+    }
+}
