@@ -68,11 +68,19 @@ impl Reading {
     }
 }
 
+/// What the parser adds to some messages that helps nobody.
+const NOISE: [&str; 2] = [", expected nothing", ", expected literal string"];
+
 /// The first error of each line: what follows is most often its consequence.
 fn syntax(source: &Source, errors: &[toml::de::Error]) -> Vec<Problem> {
     let mut lines = BTreeMap::new();
     for error in errors {
-        let problem = source.problem(error.span().unwrap_or_default().into(), error.message());
+        let message = NOISE.iter().fold(error.message(), |message, end| message.strip_suffix(*end).unwrap_or(message));
+        let problem = source.problem(error.span().unwrap_or_default().into(), message);
+        let problem = match message {
+            "invalid float" | "invalid datetime" | "invalid integer" => problem.help("strings are written in quotes"),
+            _ => problem,
+        };
         let line = problem.place.as_ref().map(|place| place.line);
         let first = lines.entry(line).or_insert_with(|| problem.clone());
         if problem.place < first.place {

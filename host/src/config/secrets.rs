@@ -104,8 +104,8 @@ mod tests {
         assert_eq!(
             problems,
             format!(
-                "{file}/tollgate.toml:4:20: the environment variable NEW is not set (export NEW, or name a file with `file`)\n\
-                 {file}/tollgate.toml:4:36: the file {file}/old is empty\n\
+                "{file}/tollgate.toml:4:19: the environment variable NEW is not set (export NEW, or name a file with `file`)\n\
+                 {file}/tollgate.toml:4:37: the file {file}/old is empty\n\
                  {file}/tollgate.toml:6:8: the file {file}/old is empty"
             )
         );

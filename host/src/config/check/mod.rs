@@ -68,3 +68,6 @@ pub(super) fn plan(root: &Section<'_>, file: &Path) -> Plan {
         routes,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,8 +78,10 @@ impl<'r> Item<'r> {
         let expected = "an address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"";
         let text = self.text_as(expected)?;
         let help = || match text.strip_prefix(':') {
-            Some(port) => Some(format!("every address is written \"0.0.0.0:{port}\" or \"[::]:{port}\"")),
-            None => text.parse::<IpAddr>().ok().map(|ip| format!("did you mean \"{}\"?", SocketAddr::new(ip, 8080))),
+            Some(port) if port.parse::<u16>().is_ok() => {
+                Some(format!("every address is written \"0.0.0.0:{port}\" or \"[::]:{port}\""))
+            }
+            _ => text.parse::<IpAddr>().ok().map(|ip| format!("did you mean \"{}\"?", SocketAddr::new(ip, 8080))),
         };
         text.parse().ok().or_else(|| self.wrong_with(expected, help()))
     }

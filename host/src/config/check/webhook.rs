@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::later;
 use crate::base::names::{PluginName, SecretName, is_name};
 use crate::base::path::normalise;
-use crate::base::sizes::ByteSize;
+use crate::base::sizes::{ByteSize, show_duration};
 use crate::config::plan::{FixedAnswer, Limits, Retry, Tolerance, Webhook};
 use crate::config::raw::{Entry, Item, Section, all};
 
@@ -53,8 +53,8 @@ fn check_window(table: &Section<'_>, tolerance: Tolerance, duplicates: Option<Du
     let (Tolerance::Default(tolerance) | Tolerance::Required(tolerance)) = tolerance else { return };
     let Some(window) = duplicates.filter(|window| *window < tolerance * 2) else { return };
     if let Some(item) = table.item("duplicates").or_else(|| table.item("tolerance")) {
-        let message =
-            format!("duplicates are known for {window:?}, which is less than twice the tolerance of {tolerance:?}");
+        let (window, tolerance) = (show_duration(window), show_duration(tolerance));
+        let message = format!("duplicates are known for {window}, less than twice the tolerance of {tolerance}");
         table.reading.report(item.problem(message).help("a longer `duplicates` or a shorter `tolerance`"));
     }
 }
