@@ -227,7 +227,7 @@ impl Source {
     /// A problem at `span`.
     pub fn problem(&self, span: Span, message: impl Into<String>) -> Problem {
         let place = Some(self.place(span));
-        Problem { file: Arc::clone(&self.file), place, message: message.into(), help: None }
+        Problem { file: Arc::clone(&self.file), place, message: printable(&message.into()), help: None }
     }
 
     /// A problem with the value of `key` (dotted, from the root), or with the nearest table round it that is written.
@@ -259,9 +259,14 @@ impl Source {
             line: self.text[..start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
             width: self.text[start..end].trim_end().chars().count().max(1),
-            excerpt: self.text[line_start..line_end].trim_end().to_owned(),
+            excerpt: printable(self.text[line_start..line_end].trim_end()),
         }
     }
+}
+
+/// `text` without what a terminal would act on.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The boundary of a character at or before `at`.

@@ -36,6 +36,9 @@ impl Reading {
 
     pub(super) fn report(&self, problem: Problem) {
         let on_line = |problem: &Problem| problem.place.as_ref().map(|place| place.line);
+        if self.problems.borrow().len() > PROBLEMS_MAX {
+            return;
+        }
         if !self.torn || self.problems.borrow().iter().all(|other| on_line(other) != on_line(&problem)) {
             self.problems.borrow_mut().push(problem);
         }
@@ -58,7 +61,12 @@ impl Reading {
     }
 
     pub(super) fn end(self) -> Vec<Problem> {
-        self.problems.into_inner()
+        let mut problems = self.problems.into_inner();
+        if problems.len() > PROBLEMS_MAX {
+            problems.truncate(PROBLEMS_MAX);
+            problems.push(Problem::with_file(self.source.file(), "more than 1000 problems, the others are not shown"));
+        }
+        problems
     }
 
     /// Every key that was asked for so far, by the shape of its table (`route.NAME.webhook`; the root is empty).
@@ -68,13 +76,16 @@ impl Reading {
     }
 }
 
+/// Whoever has more has given us the wrong file.
+const PROBLEMS_MAX: usize = 1000;
+
 /// What the parser adds to some messages that helps nobody.
 const NOISE: [&str; 2] = [", expected nothing", ", expected literal string"];
 
 /// The first error of each line: what follows is most often its consequence.
 fn syntax(source: &Source, errors: &[toml::de::Error]) -> Vec<Problem> {
     let mut lines = BTreeMap::new();
-    for error in errors {
+    for error in errors.iter().take(PROBLEMS_MAX + 1) {
         let message = NOISE.iter().fold(error.message(), |message, end| message.strip_suffix(*end).unwrap_or(message));
         let problem = source.problem(error.span().unwrap_or_default().into(), message);
         let problem = match message {

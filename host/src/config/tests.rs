@@ -204,7 +204,7 @@ fn seven_mistakes_are_named_at_once_each_with_its_place() {
             "tollgate.toml:8:1: unknown key `limits.conections` (did you mean `connections`?)",
             "tollgate.toml:14:14: `product.billing.upstreams[0]` expects an upstream such as \"http://127.0.0.1:9001\", \
              found \"http://127.0.0.1:9001/api\" (an upstream has no path: \"http://127.0.0.1:9001\")",
-            "tollgate.toml:17:8: `route.github.path` is not in normal form (requests are matched in theirs: write \
+            "tollgate.toml:17:8: `route.github.path` is not in normal form (requests are compared in normal form: write \
              \"/github\")",
             "tollgate.toml:18:11: unknown product `biling` (did you mean `billing`?)",
             "tollgate.toml:23:14: duplicates are known for 1d, less than twice the tolerance of 1d (a longer \
@@ -240,6 +240,20 @@ fn a_key_written_twice_hides_no_other_problem() {
             "tollgate.toml:3:1: duplicate key",
         ]
     );
+}
+
+#[test]
+fn a_file_of_something_else_is_given_up_on() {
+    let lines = "x = 1\n".repeat(20_000);
+    let found = problems(&lines);
+    assert_eq!(found.len(), 1001);
+    assert_eq!(found[0], "tollgate.toml: more than 1000 problems, the others are not shown");
+}
+
+#[test]
+fn nothing_in_a_problem_commands_a_terminal() {
+    let problems = parse("\"\\u001b[2J\" = 1\n[log]\nlevel = \u{1b}[2J\n", Path::new("f")).expect_err("wrong");
+    assert!(!problems.render(false).contains('\u{1b}'), "{problems:?}");
 }
 
 #[test]

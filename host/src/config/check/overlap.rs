@@ -30,26 +30,32 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// No request is wanted equally by two routes.
 pub(super) fn routes(reading: &Reading, routes: &BTreeMap<RouteName, Route>) {
-    let all: Vec<_> = routes.iter().collect();
-    for (index, (name, route)) in all.iter().enumerate() {
-        for (other, _) in all[..index].iter().filter(|(_, other)| ambiguous(route, other)) {
-            let place = |name: &RouteName| reading.source().span(&format!("route.{name}"));
-            let (first, second) = if place(other) <= place(name) { (other, name) } else { (name, other) };
-            let at = reading.source().place(place(first));
-            let message = format!(
-                "`route.{second}` serves the same requests as `route.{first}` (line {}, column {})",
-                at.line, at.column
-            );
-            let help = "make one of them more specific: host, path, method, header or listeners";
-            reading.report(reading.source().problem(place(second), message).help(help));
+    let mut shapes: BTreeMap<_, Vec<(&RouteName, &Route)>> = BTreeMap::new();
+    for (name, route) in routes {
+        let alike = shapes.entry(shape(route)).or_default();
+        for (other, _) in alike.iter().filter(|(_, other)| ambiguous(route, other)) {
+            report_ambiguous(reading, name, other);
         }
+        alike.push((name, route));
     }
 }
 
+fn report_ambiguous(reading: &Reading, a: &RouteName, b: &RouteName) {
+    let place = |name: &RouteName| reading.source().span(&format!("route.{name}"));
+    let (first, second) = if place(a) <= place(b) { (a, b) } else { (b, a) };
+    let at = reading.source().place(place(first));
+    let message = format!(
+        "`route.{second}` serves the same requests as `route.{first}` (line {}, column {})",
+        at.line, at.column
+    );
+    let help = "make one of them more specific: host, path, method, header or listeners";
+    reading.report(reading.source().problem(place(second), message).help(help));
+}
+
+/// Whether two routes of the same path shape can want the same request equally.
 fn ambiguous(a: &Route, b: &Route) -> bool {
     overlap(&a.matcher.listeners, &b.matcher.listeners)
         && same_host(a, b)
-        && shape(a) == shape(b)
         && same_methods(a, b)
         && a.matcher.headers == b.matcher.headers
 }

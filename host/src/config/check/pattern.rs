@@ -17,7 +17,8 @@ pub(super) fn path(item: &Item<'_>) -> Option<PathPattern> {
     };
     if normal != text {
         let message = format!("`{}` is not in normal form", item.path);
-        item.reading.report(item.problem(message).help(format!("requests are matched in theirs: write {normal:?}")));
+        item.reading
+            .report(item.problem(message).help(format!("requests are compared in normal form: write {normal:?}")));
         return None;
     }
     match parse(text) {

@@ -284,7 +284,9 @@ fn path_patterns_are_in_normal_form() {
     for (bad, normal) in [("/a/../b", "/b"), ("/%61", "/a"), ("/%c3%bc", "/%C3%BC"), ("/a/.", "/a/")] {
         one(
             of_route(&format!("path = \"{bad}\"")),
-            &format!("2:8: `route.r.path` is not in normal form (requests are matched in theirs: write {normal:?})"),
+            &format!(
+                "2:8: `route.r.path` is not in normal form (requests are compared in normal form: write {normal:?})"
+            ),
         );
     }
     for (bad, help) in [
