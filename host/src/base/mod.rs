@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod digest;
 pub mod drain;
+pub mod host;
 pub mod ids;
 pub mod names;
+pub mod path;
 pub mod payload;
 pub mod secret;
 pub mod sizes;
