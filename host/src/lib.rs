@@ -3,4 +3,7 @@
 
 pub mod base;
 pub mod config;
+pub mod gateway;
 pub mod store;
+pub mod telemetry;
+pub mod upstream;
