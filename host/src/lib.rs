@@ -3,6 +3,9 @@
 
 pub mod base;
 pub mod config;
+pub mod gateway;
 pub mod plugin;
 pub mod store;
+pub mod telemetry;
+pub mod upstream;
 pub mod webhook;

@@ -10,3 +10,4 @@ pub mod path;
 pub mod payload;
 pub mod secret;
 pub mod sizes;
+pub mod worker;

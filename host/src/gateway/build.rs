@@ -1,0 +1,107 @@
+//! Plan → [`Gateway`]. What did not change is carried over from the generation before, connections and all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use http::Method;
+
+use super::intake::Intake;
+use super::product::{Backend, Product};
+use super::routes::{Entry, RouteTable};
+use super::{Alive, Gateway, Route, Target, webhook_methods};
+use crate::base::names::{ProductName, RouteName};
+use crate::config::plan::{self, Plan};
+use crate::telemetry::product::NO_PRODUCT;
+use crate::telemetry::registry::Metrics;
+use crate::upstream::guard::AddressRule;
+use crate::upstream::{Upstream, UpstreamPlan};
+
+/// What building needs beside the plan.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// Where everything is counted.
+    pub metrics: &'a Metrics,
+    /// Worker threads that will use it.
+    pub workers: usize,
+    /// Methods beside POST that a webhook route's plugin takes.
+    pub methods: &'a BTreeMap<RouteName, Vec<Method>>,
+}
+
+/// The generation that `plan` describes. `previous` is the one that serves now.
+pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> Gateway {
+    let webhook_products: BTreeSet<_> =
+        plan.routes.values().filter(|route| route.webhook.is_some()).map(|route| &route.product).collect();
+    let product = |(name, product): (&ProductName, &plan::Product)| {
+        let backend = backend(name, product, webhook_products.contains(name), plan, previous, ground);
+        let product = Product {
+            name: name.clone(),
+            backend,
+            host: product.host.clone(),
+            timeouts: product.timeouts.clone(),
+            delivery: product.delivery.clone(),
+            metrics: ground.metrics.product(name.as_str()),
+        };
+        (name.clone(), Arc::new(product))
+    };
+    let products: BTreeMap<_, _> = plan.products.iter().map(product).collect();
+    let entries = plan.routes.iter().filter_map(|(name, route)| entry(name, route, &products, ground)).collect();
+    Gateway {
+        generation: previous.map_or(1, |previous| previous.generation + 1),
+        routes: RouteTable::new(entries),
+        limits: plan.limits.clone(),
+        timeouts: plan.timeouts.clone(),
+        trusted: plan.trusted.clone(),
+        products,
+        unrouted: ground.metrics.product(NO_PRODUCT),
+        alive: Alive::count(&ground.metrics.config_generations),
+    }
+}
+
+fn backend(
+    name: &ProductName,
+    product: &plan::Product,
+    takes_webhooks: bool,
+    plan: &Plan,
+    previous: Option<&Gateway>,
+    ground: &Ground<'_>,
+) -> Backend {
+    let plan::Backend::Upstreams(urls) = &product.backend else { return Backend::Echo };
+    let wanted = UpstreamPlan {
+        product: name.clone(),
+        urls: urls.clone(),
+        balance: product.balance,
+        connections: product.connections,
+        connect: product.timeouts.connect,
+        rule: takes_webhooks.then(|| AddressRule { allow: product.allow.clone() }),
+        buffer_bytes: plan.limits.buffer_bytes.as_usize(),
+    };
+    let same = previous.and_then(|previous| previous.products.get(name)).and_then(|product| match &product.backend {
+        Backend::Upstream(upstream) if *upstream.plan() == wanted => Some(Arc::clone(upstream)),
+        Backend::Upstream(_) | Backend::Echo => None,
+    });
+    Backend::Upstream(same.unwrap_or_else(|| Arc::new(Upstream::new(wanted, ground.workers, ground.metrics))))
+}
+
+/// `None` cannot happen for a checked plan: it has every product its routes name.
+fn entry(
+    name: &RouteName,
+    route: &plan::Route,
+    products: &BTreeMap<ProductName, Arc<Product>>,
+    ground: &Ground<'_>,
+) -> Option<Entry<Arc<Route>>> {
+    let product = products.get(&route.product)?;
+    let mut matcher = route.matcher.clone();
+    let target = match &route.webhook {
+        None => Target::Proxy(Arc::clone(product)),
+        Some(webhook) => {
+            if matcher.methods.is_empty() {
+                matcher.methods = webhook_methods(ground.methods.get(name).map_or(&[], Vec::as_slice));
+            }
+            let (route, product) = (name.clone(), Arc::clone(product));
+            Target::Webhook(Arc::new(Intake { route, product, plan: webhook.clone() }))
+        }
+    };
+    let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
+    let served = Route { name: name.clone(), product, timeouts, target };
+    Some(Entry { name: name.clone(), matcher, target: Arc::new(served) })
+}

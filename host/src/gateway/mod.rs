@@ -1,0 +1,129 @@
+//! Layer 3: what runs. A [`Gateway`] is one generation of everything the configuration says, immutable once built; a
+//! request loads it once and keeps it to its end, so a reload never changes a request half-way.
+
+pub mod build;
+pub mod intake;
+pub mod product;
+pub mod routes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::Method;
+use ipnet::IpNet;
+use prometheus::IntGauge;
+
+use self::intake::Intake;
+use self::product::Product;
+use self::routes::RouteTable;
+use crate::base::names::{ProductName, RouteName};
+use crate::config::plan::{Limits, Timeouts};
+use crate::telemetry::product::ProductMetrics;
+
+/// The generation that serves new requests.
+#[derive(Debug)]
+pub struct Current(ArcSwap<Gateway>);
+
+impl Current {
+    /// Starts with this one.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self(ArcSwap::new(gateway))
+    }
+
+    /// The generation to serve a request with; called once per request.
+    pub fn load(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// Serves new requests with `gateway`; those under way keep what they have.
+    pub fn publish(&self, gateway: Arc<Gateway>) {
+        self.0.store(gateway);
+    }
+}
+
+/// One generation of everything the configuration says.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Counts up with every reload.
+    pub generation: u64,
+    /// Which route serves what.
+    pub routes: RouteTable<Arc<Route>>,
+    /// Of the gateway as a whole.
+    pub limits: Limits,
+    /// Of the gateway as a whole; routes carry their own.
+    pub timeouts: Timeouts,
+    /// Peers whose word on the client, the request id and the trace is taken.
+    pub trusted: Vec<IpNet>,
+    /// Every product.
+    pub products: BTreeMap<ProductName, Arc<Product>>,
+    /// What is counted of requests that no route serves.
+    pub unrouted: Arc<ProductMetrics>,
+    /// Counts this generation as alive.
+    pub alive: Alive,
+}
+
+impl Gateway {
+    /// Whether `peer`'s word is taken.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|range| range.contains(&peer))
+    }
+}
+
+/// One route, ready to serve.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: RouteName,
+    /// Where its requests go.
+    pub product: Arc<Product>,
+    /// Resolved against the product's.
+    pub timeouts: Timeouts,
+    /// What kind of exchange it serves.
+    pub target: Target,
+}
+
+/// What kind of exchange a route serves.
+#[derive(Debug)]
+pub enum Target {
+    /// Requests are forwarded to the product.
+    Proxy(Arc<Product>),
+    /// Webhooks are taken in.
+    Webhook(Arc<Intake>),
+}
+
+/// Counted in a gauge while it exists.
+pub struct Alive(IntGauge);
+
+impl Alive {
+    fn count(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl fmt::Debug for Alive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alive")
+    }
+}
+
+/// The methods a webhook route takes that says none: POST, and those its plugin adds.
+pub fn webhook_methods(extra: &[Method]) -> Vec<Method> {
+    let mut methods = vec![Method::POST];
+    for method in extra {
+        if !methods.contains(method) {
+            methods.push(method.clone());
+        }
+    }
+    methods
+}

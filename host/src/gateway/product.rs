@@ -1,0 +1,34 @@
+//! A product as the gateway serves it.
+
+use std::sync::Arc;
+
+use crate::base::names::ProductName;
+use crate::config::plan::{Delivery, HostPolicy, Timeouts};
+use crate::telemetry::product::ProductMetrics;
+use crate::upstream::Upstream;
+
+/// Where requests of a product go, and how.
+#[derive(Debug)]
+pub struct Product {
+    /// Its name.
+    pub name: ProductName,
+    /// What serves it.
+    pub backend: Backend,
+    /// Which Host it sees.
+    pub host: HostPolicy,
+    /// Resolved against the gateway's.
+    pub timeouts: Timeouts,
+    /// How webhook deliveries are paced.
+    pub delivery: Delivery,
+    /// What is counted.
+    pub metrics: Arc<ProductMetrics>,
+}
+
+/// What serves a product.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// Servers; carried over from generation to generation while unchanged.
+    Upstream(Arc<Upstream>),
+    /// The gateway itself, with what it received.
+    Echo,
+}

@@ -1,0 +1,234 @@
+//! Bodies on their way to and from an upstream. Nothing here buffers: a frame is asked for when the other side can take
+//! it, so a slow reader slows the writer.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::pool::Checkout;
+
+/// Why a request's body ended before its end. The client's doing, each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// It was cut short, or broke its own framing.
+    Cut,
+    /// It came too slowly.
+    Slow,
+    /// It is larger than the limit.
+    TooLarge,
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cut => "the request's body was cut short",
+            Self::Slow => "the request's body came too slowly",
+            Self::TooLarge => "the request's body is larger than the limit",
+        })
+    }
+}
+
+impl std::error::Error for BodyFault {}
+
+/// Where a streamed request body comes from.
+pub type Source = Pin<Box<dyn Body<Data = Bytes, Error = BodyFault> + Send>>;
+
+/// A request body on its way to an upstream.
+pub struct Outgoing(Kind);
+
+enum Kind {
+    Empty,
+    Full(Option<Bytes>),
+    Stream(Source, Arc<Progress>),
+}
+
+impl Outgoing {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// A body that is all here.
+    pub fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::empty() } else { Self(Kind::Full(Some(bytes))) }
+    }
+
+    /// A body that comes as it is sent.
+    pub fn stream(source: Source) -> Self {
+        Self(Kind::Stream(source, Arc::new(Progress::new())))
+    }
+
+    /// The same body once more, where that is possible.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Empty => Some(Self(Kind::Empty)),
+            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
+            Kind::Stream(..) => None,
+        }
+    }
+
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        match &self.0 {
+            Kind::Empty | Kind::Full(_) => None,
+            Kind::Stream(_, progress) => Some(Arc::clone(progress)),
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outgoing")
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Stream(source, progress) => {
+                let polled = source.as_mut().poll_frame(cx);
+                progress.note(match &polled {
+                    Poll::Pending => Step::Waiting,
+                    Poll::Ready(Some(Ok(_))) if source.is_end_stream() => Step::Done,
+                    Poll::Ready(Some(Ok(_))) => Step::Moving,
+                    Poll::Ready(Some(Err(fault))) => Step::Failed(*fault),
+                    Poll::Ready(None) => Step::Done,
+                });
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Stream(source, _) => source.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Stream(source, _) => source.size_hint(),
+        }
+    }
+}
+
+/// How far a streamed request body got; tells a slow client from a slow upstream.
+#[derive(Debug)]
+pub(super) struct Progress(Mutex<(Step, Instant)>);
+
+/// What last happened to a streamed request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The client has yet to send more.
+    Waiting,
+    /// The upstream has yet to take more.
+    Moving,
+    /// All of it was handed over.
+    Done,
+    /// It failed.
+    Failed(BodyFault),
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self(Mutex::new((Step::Moving, Instant::now())))
+    }
+
+    fn note(&self, step: Step) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (step, Instant::now());
+    }
+
+    /// The last step and when it was.
+    pub(super) fn last(&self) -> (Step, Instant) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The upstream broke off in the middle of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the upstream broke off in the middle of its response")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A response body on its way from an upstream. Holds the connection; gives it back at the body's end, closes it when
+/// dropped before.
+#[derive(Debug)]
+pub struct Received {
+    body: Incoming,
+    connection: Option<Checkout>,
+    request: Option<Arc<Progress>>,
+}
+
+impl Received {
+    pub(super) fn new(body: Incoming, connection: Checkout, request: Option<Arc<Progress>>) -> Self {
+        let mut received = Self { body, connection: Some(connection), request };
+        received.give_back_at_end();
+        received
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    /// A connection that is still sending the request is of no use to the next one.
+    fn give_back(&mut self) {
+        let sent = self.request.as_ref().is_none_or(|progress| progress.last().0 == Step::Done);
+        if let Some(connection) = self.connection.take().filter(|_| sent) {
+            connection.give_back();
+        }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                self.give_back_at_end();
+                Some(Ok(frame))
+            }
+            Some(Err(_)) => {
+                self.connection = None;
+                Some(Err(Broken))
+            }
+            None => {
+                self.give_back();
+                None
+            }
+        };
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
