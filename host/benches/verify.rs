@@ -20,9 +20,10 @@ use tollgate::config::plan;
 use tollgate::plugin::Roles;
 use tollgate::plugin::call::Binding;
 use tollgate::plugin::engine::Engine;
-use tollgate::plugin::registry::{Observer, Plugins, Reload};
+use tollgate::plugin::registry::{Observer, Plugins};
 use tollgate::plugin::request::{Protocol, RequestView};
 use tollgate::plugin::verdict::Verdict;
+use tollgate::telemetry::labels::PluginReload;
 
 const SECRET: &[u8] = b"It's a Secret to Everybody";
 const ROUNDS: usize = 5;
@@ -31,7 +32,7 @@ const ROUND: Duration = Duration::from_millis(400);
 struct Silent;
 
 impl Observer for Silent {
-    fn reloaded(&self, _: &PluginName, _: Reload) {}
+    fn reloaded(&self, _: &PluginName, _: PluginReload) {}
 }
 
 fn main() {
@@ -49,9 +50,8 @@ fn main() {
             let native = native(&body);
             let fresh = verify(&fresh, &request, &body).await;
             let kept = verify(&kept, &request, &body).await;
-            let shown = |took: Duration| {
-                format!("{:.2} µs {:>5.2}×", micros(took), took.as_secs_f64() / native.as_secs_f64())
-            };
+            let shown =
+                |took: Duration| format!("{:.2} µs {:>5.2}×", micros(took), took.as_secs_f64() / native.as_secs_f64());
             println!("{name:>8}  {:>7.2} µs  {:>18}  {:>18}", micros(native), shown(fresh), shown(kept));
         }
     });
@@ -61,7 +61,8 @@ fn built() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned();
     let directory = root.join("target/bench-plugins");
     std::fs::create_dir_all(&directory).expect("a directory");
-    std::fs::copy(root.join("target/plugins/wasm32-wasip2/plugin/tollgate_github.wasm"), directory.join("github.wasm")).expect("copies");
+    std::fs::copy(root.join("target/plugins/wasm32-wasip2/plugin/tollgate_github.wasm"), directory.join("github.wasm"))
+        .expect("copies");
     directory
 }
 

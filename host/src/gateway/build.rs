@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use http::Method;
-
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
-use crate::base::names::{ProductName, RouteName};
+use crate::base::names::{ProductName, RouteName, SecretName};
+use crate::base::secret::Secret;
 use crate::config::plan::{self, Plan};
+use crate::plugin::Roles;
+use crate::plugin::registry::Plugins;
 use crate::telemetry::product::NO_PRODUCT;
 use crate::telemetry::registry::Metrics;
 use crate::upstream::guard::AddressRule;
@@ -23,8 +24,10 @@ pub struct Ground<'a> {
     pub metrics: &'a Metrics,
     /// Worker threads that will use it.
     pub workers: usize,
-    /// Methods beside POST that a webhook route's plugin takes.
-    pub methods: &'a BTreeMap<RouteName, Vec<Method>>,
+    /// The plugins that routes use.
+    pub plugins: &'a Plugins,
+    /// The secrets that routes give them.
+    pub secrets: &'a BTreeMap<SecretName, Secret>,
 }
 
 /// The generation that `plan` describes. `previous` is the one that serves now.
@@ -82,6 +85,12 @@ fn backend(
     Backend::Upstream(same.unwrap_or_else(|| Arc::new(Upstream::new(wanted, ground.workers, ground.metrics))))
 }
 
+/// The secrets a route gives its plugin, by role.
+fn roles(webhook: &plan::Webhook, ground: &Ground<'_>) -> Roles {
+    let given = webhook.secrets.iter();
+    given.filter_map(|(role, name)| Some((role.clone(), ground.secrets.get(name)?.clone()))).collect()
+}
+
 /// `None` cannot happen for a checked plan: it has every product its routes name.
 fn entry(
     name: &RouteName,
@@ -94,11 +103,12 @@ fn entry(
     let target = match &route.webhook {
         None => Target::Proxy(Arc::clone(product)),
         Some(webhook) => {
+            let verifier = ground.plugins.bind(&webhook.verifier, &webhook.options, Arc::new(roles(webhook, ground)));
             if matcher.methods.is_empty() {
-                matcher.methods = webhook_methods(ground.methods.get(name).map_or(&[], Vec::as_slice));
+                matcher.methods = webhook_methods(&verifier.methods());
             }
-            let (route, product) = (name.clone(), Arc::clone(product));
-            Target::Webhook(Arc::new(Intake { route, product, plan: webhook.clone() }))
+            let product = Arc::clone(product);
+            Target::Webhook(Arc::new(Intake::new(name.clone(), product, webhook.clone(), verifier, ground.metrics)))
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());

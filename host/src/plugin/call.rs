@@ -79,8 +79,9 @@ impl Binding {
     }
 
     /// Methods beside POST that the plugin's provider uses.
-    pub fn methods(&self) -> Vec<String> {
-        self.slot.live().map_or_else(Vec::new, |plugin| plugin.about.methods.clone())
+    pub fn methods(&self) -> Vec<http::Method> {
+        let methods = self.slot.live().map_or_else(Vec::new, |plugin| plugin.about.methods.clone());
+        methods.iter().filter_map(|method| http::Method::from_bytes(method.as_bytes()).ok()).collect()
     }
 
     /// Has the plugin verify a request.

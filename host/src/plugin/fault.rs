@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::telemetry::labels::FaultReason;
+
 /// What a plugin did wrong, or why it could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginFault {
@@ -25,21 +27,17 @@ pub enum PluginFault {
 }
 
 impl PluginFault {
-    /// Every reason there is, for metrics.
-    pub const REASONS: [&'static str; 8] =
-        ["missing", "trap", "deadline", "memory", "budget", "lie", "configure", "instances"];
-
-    /// The reason as metrics and logs spell it.
-    pub fn reason(&self) -> &'static str {
+    /// The reason as metrics and logs have it.
+    pub fn reason(&self) -> FaultReason {
         match self {
-            Self::Missing(_) => "missing",
-            Self::Trap(_) => "trap",
-            Self::Deadline => "deadline",
-            Self::Memory => "memory",
-            Self::Budget(_) => "budget",
-            Self::Lie(_) => "lie",
-            Self::Configure(_) => "configure",
-            Self::Instances => "instances",
+            Self::Missing(_) => FaultReason::Missing,
+            Self::Trap(_) => FaultReason::Trap,
+            Self::Deadline => FaultReason::Deadline,
+            Self::Memory => FaultReason::Memory,
+            Self::Budget(_) => FaultReason::Budget,
+            Self::Lie(_) => FaultReason::Lie,
+            Self::Configure(_) => FaultReason::Configure,
+            Self::Instances => FaultReason::Busy,
         }
     }
 }

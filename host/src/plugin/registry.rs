@@ -18,6 +18,7 @@ use super::watch::Watch;
 use crate::base::digest::Digest;
 use crate::base::names::PluginName;
 use crate::config::plan;
+use crate::telemetry::labels::PluginReload;
 
 /// Largest plugin file.
 const FILE_MAX: u64 = 128 << 20;
@@ -25,32 +26,7 @@ const FILE_MAX: u64 = 128 << 20;
 /// Told when a plugin went live, went away, or was refused.
 pub trait Observer: Send + Sync + 'static {
     /// A new or changed file was looked at, or a file went away.
-    fn reloaded(&self, plugin: &PluginName, outcome: Reload);
-}
-
-/// What became of a changed file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// It is live.
-    Live,
-    /// It is not; what was live before still is.
-    Refused,
-    /// The file is gone and so is the plugin.
-    Removed,
-}
-
-impl Reload {
-    /// Every outcome there is.
-    pub const ALL: [Self; 3] = [Self::Live, Self::Refused, Self::Removed];
-
-    /// As metrics and logs spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Refused => "refused",
-            Self::Removed => "removed",
-        }
-    }
+    fn reloaded(&self, plugin: &PluginName, outcome: PluginReload);
 }
 
 /// A plugin's name and what is live under it.
@@ -211,14 +187,14 @@ impl Plugins {
                 slot.live.store(Some(Arc::new(plugin)));
                 *lock(&slot.refused) = None;
                 tracing::info!(plugin = %name, %digest, %kind, replaced = before.map(tracing::field::display), "plugin is live");
-                self.observer.reloaded(name, Reload::Live);
+                self.observer.reloaded(name, PluginReload::Live);
             }
             Err(LoadError(why)) => {
                 let serving =
                     if before.is_some() { "the version before it serves on" } else { "its routes answer 503" };
                 tracing::error!(plugin = %name, digest = digest.map(tracing::field::display), "plugin refused, {serving}: {why}");
                 *lock(&slot.refused) = Some(Refused { digest, why });
-                self.observer.reloaded(name, Reload::Refused);
+                self.observer.reloaded(name, PluginReload::Refused);
             }
         }
     }
@@ -251,7 +227,7 @@ impl Plugins {
         *lock(&slot.refused) = None;
         if slot.live.swap(None).is_some() {
             tracing::warn!(plugin = %name, "plugin file is gone: its routes answer 503");
-            self.observer.reloaded(name, Reload::Removed);
+            self.observer.reloaded(name, PluginReload::Removed);
         }
     }
 

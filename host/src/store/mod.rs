@@ -149,8 +149,8 @@ impl DeliveryState {
     }
 }
 
-/// A delivery that this worker, and until the lease ends only this worker, may attempt. Not `Clone`: it is settled at
-/// most once.
+/// A delivery that this worker, and until the lease ends only this worker, may attempt. Not `Clone`: one attempt, one
+/// settlement.
 #[derive(Debug)]
 pub struct Lease {
     /// The event.
@@ -368,7 +368,7 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 
     /// Writes down what became of a leased delivery. `false` when the lease had run out and somebody else has it: then
     /// nothing changed.
-    fn settle(&self, now: Timestamp, lease: Lease, settlement: Settlement) -> Pending<'_, bool>;
+    fn settle<'a>(&'a self, now: Timestamp, lease: &'a Lease, settlement: Settlement) -> Pending<'a, bool>;
 
     /// When the next delivery of one of these products is due, or a lease runs out.
     fn next_due<'a>(&'a self, products: &'a [ProductName]) -> Pending<'a, Option<Timestamp>>;

@@ -225,6 +225,20 @@ labels!(
         Missing = "missing",
         /// Every instance the gateway may hold is busy.
         Busy = "busy",
+        /// It refused options that it had accepted when it went live.
+        Configure = "configure",
+    }
+);
+
+labels!(
+    /// What became of a changed plugin file.
+    PluginReload {
+        /// It is live.
+        Live = "live",
+        /// It is not; what was live before still is.
+        Refused = "refused",
+        /// The file is gone and so is the plugin.
+        Removed = "removed",
     }
 );
 

@@ -11,7 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::labels::{CallOutcome, DeliveryOutcome, FaultReason, Hook, ReloadOutcome, WebhookOutcome};
+use super::labels::{CallOutcome, DeliveryOutcome, FaultReason, Hook, PluginReload, ReloadOutcome, WebhookOutcome};
 use super::product::{NO_PRODUCT, ProductMetrics};
 
 /// The media type of [`Metrics::encode`].
@@ -230,7 +230,7 @@ impl Metrics {
         for reason in FaultReason::ALL {
             self.plugin_faults.with_label_values(&[plugin, reason.as_str()]);
         }
-        for outcome in ReloadOutcome::ALL {
+        for outcome in PluginReload::ALL {
             self.plugin_reloads.with_label_values(&[plugin, outcome.as_str()]);
         }
     }

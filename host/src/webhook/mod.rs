@@ -1,4 +1,7 @@
 //! Layer 4: webhooks. Received, verified and made durable by [`ingest`]; delivered by [`worker`], one [`deliver`] an
 //! attempt; [`retry`] decides what comes next.
 
+pub mod deliver;
+pub mod redact;
 pub mod retry;
+pub mod worker;

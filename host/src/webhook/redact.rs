@@ -79,7 +79,8 @@ mod tests {
         headers.insert("authorization", "Bearer x".parse().expect("a value"));
         headers.insert("x-gitlab-token", "s3cret token".parse().expect("a value"));
         headers.insert("x-event", "push".parse().expect("a value"));
-        let mut names = names(&headers, Some("a=1&t=s3cret%20token&u=s3cret+token&v=s3cret"), &roles(), Timestamp::default());
+        let mut names =
+            names(&headers, Some("a=1&t=s3cret%20token&u=s3cret+token&v=s3cret"), &roles(), Timestamp::default());
         names.sort();
         assert_eq!(names, ["?t", "?u", "authorization", "x-gitlab-token"]);
     }

@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn n_entries_are_n_plus_1_attempts() {
-        for attempted in [Attempted::Failed, answered(500), answered(503), answered(408), answered(425), answered(429)] {
+        for attempted in [Attempted::Failed, answered(500), answered(503), answered(408), answered(425), answered(429)]
+        {
             assert_eq!(decide(NOW, 1, attempted, &policy(), 0.0), after(5));
             assert_eq!(decide(NOW, 2, attempted, &policy(), 0.0), after(300));
             assert_eq!(decide(NOW, 3, attempted, &policy(), 0.0), Next::Dead(Why::Exhausted));

@@ -55,7 +55,7 @@ impl Worker {
                 Ok(leases) if leases.is_empty() => self.next_due(&gateway, &running).await,
                 Ok(leases) => {
                     for lease in leases {
-                        running.start(self.clone().attempt(gateway.clone(), lease));
+                        running.start(lease.product.clone(), self.clone().attempt(gateway.clone(), lease));
                     }
                     continue;
                 }
@@ -126,8 +126,7 @@ impl Worker {
         let reached = deliver::attempt(&lease, served, &terms, &self.clock).await;
         let took = began.elapsed();
         self.metrics.webhook_delivery.with_label_values(&[product.as_str()]).observe(took.as_secs_f64());
-        let next =
-            retry::decide(self.clock.now(), lease.scheduled_attempt, reached.attempted, policy, fastrand::f64());
+        let next = retry::decide(self.clock.now(), lease.scheduled_attempt, reached.attempted, policy, fastrand::f64());
         self.conclude(lease, reached, next, at, took).await;
         product
     }
@@ -163,23 +162,19 @@ impl Worker {
 
     /// Writes it down, trying again while the lease holds; `false` when the lease was lost.
     async fn settle(&self, lease: Lease, settlement: Settlement) -> bool {
-        let (event, until) = (lease.event.id, lease.until);
-        let mut lease = Some(lease);
-        while let Some(held) = lease.take() {
-            let again = held.copy_for_retry();
-            match self.store.settle(self.clock.now(), held, settlement.clone()).await {
+        loop {
+            match self.store.settle(self.clock.now(), &lease, settlement.clone()).await {
                 Ok(settled) => return settled,
-                Err(error) if self.clock.now() < until => {
-                    tracing::error!(%event, %error, "what came of an attempt is not written down yet");
+                Err(error) if self.clock.now() < lease.until => {
+                    tracing::error!(event = %lease.event.id, %error, "what came of an attempt is not written down yet");
                     tokio::time::sleep(SETTLE_AGAIN).await;
-                    lease = Some(again);
                 }
                 Err(error) => {
-                    tracing::error!(%event, %error, "what came of an attempt is lost; it will be delivered again");
+                    tracing::error!(event = %lease.event.id, %error, "what came of an attempt is lost; it is tried again");
+                    return false;
                 }
             }
         }
-        false
     }
 }
 
