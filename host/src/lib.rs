@@ -3,8 +3,12 @@
 
 pub mod base;
 pub mod config;
+pub mod edge;
+pub mod exchange;
 pub mod gateway;
+pub mod net;
 pub mod plugin;
+pub mod proxy;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

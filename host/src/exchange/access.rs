@@ -1,0 +1,119 @@
+//! What is written down of an exchange: its metrics and one line, exactly once, when its last byte is gone or its client
+//! is. An [`Access`] that is dropped early writes `cancelled`, because that is what being dropped means: hyper lets go of
+//! an exchange when its client leaves.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::identity::RequestId;
+use crate::gateway::Route;
+use crate::telemetry::labels::{Outcome, Protocol, Reason};
+use crate::telemetry::product::{NO_PRODUCT, ProductMetrics};
+
+/// The `tracing` target of the lines.
+pub const TARGET: &str = "tollgate::access";
+
+/// One exchange, to be written down when dropped.
+#[derive(Debug)]
+pub struct Access {
+    id: RequestId,
+    method: Method,
+    path: Option<Arc<str>>,
+    route: Option<Arc<Route>>,
+    metrics: Arc<ProductMetrics>,
+    protocol: Protocol,
+    started: Instant,
+    status: Option<StatusCode>,
+    /// How it counts if its response goes out whole.
+    planned: Outcome,
+    /// How it counts if it is dropped now.
+    outcome: Outcome,
+}
+
+impl Access {
+    /// A request that no route serves yet.
+    pub fn new(id: RequestId, method: Method, unrouted: Arc<ProductMetrics>, started: Instant) -> Self {
+        Self {
+            id,
+            method,
+            path: None,
+            route: None,
+            metrics: unrouted,
+            protocol: Protocol::Http,
+            started,
+            status: None,
+            planned: Outcome::Cancelled,
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// Its path, once it has a normal form.
+    pub fn path(&mut self, path: Arc<str>) {
+        self.path = Some(path);
+    }
+
+    /// The route that serves it.
+    pub fn serve(&mut self, route: Arc<Route>, protocol: Protocol) {
+        self.metrics = Arc::clone(&route.product.metrics);
+        self.metrics.begin(protocol);
+        self.protocol = protocol;
+        self.route = Some(route);
+    }
+
+    /// The product answered. `protocol` is what its response turned out to be.
+    pub fn answered(&mut self, status: StatusCode, protocol: Protocol) {
+        if protocol != self.protocol && self.route.is_some() {
+            self.metrics.reclassify(self.protocol, protocol);
+            self.protocol = protocol;
+        }
+        self.status = Some(status);
+        self.planned = match status.as_u16() {
+            ..400 => Outcome::Success,
+            400..500 => Outcome::ClientError,
+            _ => Outcome::UpstreamError,
+        };
+    }
+
+    /// The gateway answers with an error.
+    pub fn failed(&mut self, status: StatusCode, reason: Reason, outcome: Outcome) {
+        self.metrics.error(self.protocol, reason);
+        self.status = Some(status);
+        self.planned = outcome;
+    }
+
+    /// The response is broken off.
+    pub fn broke_off(mut self: Box<Self>, reason: Reason, outcome: Outcome) {
+        self.metrics.error(self.protocol, reason);
+        self.outcome = outcome;
+    }
+
+    /// The response is out, to its last byte.
+    pub fn finish(mut self) {
+        self.outcome = self.planned;
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        if self.route.is_none() {
+            self.metrics.begin(self.protocol);
+        }
+        self.metrics.end(self.protocol, self.outcome, took);
+        tracing::info!(
+            target: TARGET,
+            request_id = self.id.as_str(),
+            method = self.method.as_str(),
+            path = self.path.as_deref(),
+            route = self.route.as_ref().map(|route| route.name.as_str()),
+            product = self.route.as_ref().map_or(NO_PRODUCT, |route| route.product.name.as_str()),
+            protocol = self.protocol.as_str(),
+            outcome = self.outcome.as_str(),
+            status = self.status.map(|status| status.as_u16()),
+            ms = took.as_micros() as f64 / 1000.0,
+            "request"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! Sending to a product, whatever serves it.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::echo;
+use super::silence::Silence;
+use crate::config::plan::HostPolicy;
+use crate::gateway::product::{Backend, Product};
+use crate::upstream::Sending;
+use crate::upstream::body::Outgoing;
+use crate::upstream::error::UpstreamError;
+
+/// How long a product may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// From the last byte of the request to the head of the response.
+    pub response: Option<Duration>,
+    /// Between two frames of the response's body.
+    pub idle: Option<Duration>,
+    /// When all of it must be over.
+    pub deadline: Option<Instant>,
+}
+
+/// Sends `request`, whose target is in origin form and whose Host is the client's, to `product`.
+pub async fn send(
+    product: &Product,
+    request: Request<Outgoing>,
+    patience: Patience,
+) -> Result<Response<Body>, UpstreamError> {
+    let upstream = match &product.backend {
+        Backend::Upstream(upstream) => upstream,
+        Backend::Echo => return echo::answer(request).await,
+    };
+    let host = match &product.host {
+        HostPolicy::Client => request.headers().get(http::header::HOST).cloned(),
+        HostPolicy::Upstream => None,
+        HostPolicy::Literal(host) => Some(host.clone()),
+    };
+    let sending = Sending { host, response: patience.response, deadline: patience.deadline };
+    let response = upstream.send(request, &sending).await?;
+    Ok(response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline))))
+}

@@ -1,0 +1,302 @@
+//! Fields that belong to one connection, and fields that say who forwarded what.
+//!
+//! Invariant: what goes out in either direction carries no field of the connection it came in on, nor one that its
+//! `Connection` named (RFC 9110, section 7.6.1).
+
+use http::header::{self, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Peer;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Which removable fields a head has, found in one pass.
+#[derive(Default)]
+struct Found {
+    connection: bool,
+    framing: bool,
+    te: bool,
+    rare: bool,
+}
+
+impl Found {
+    fn look(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => found.connection = true,
+                "transfer-encoding" => found.framing = true,
+                "te" => found.te = true,
+                "keep-alive"
+                | "upgrade"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "http2-settings" => found.rare = true,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Removes every field that belongs to the connection the message came in on. `te: trailers` stays, since trailers pass.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let found = Found::look(headers);
+    let trailers = found.te && takes_trailers(headers);
+    if found.connection {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    if found.framing {
+        headers.remove(header::TRANSFER_ENCODING);
+        // Where both came, the length is not the message's (RFC 9112, section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    if found.te {
+        headers.remove(header::TE);
+    }
+    if found.rare {
+        for name in
+            [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION]
+        {
+            headers.remove(name);
+        }
+        headers.remove(header::UPGRADE);
+    }
+    if trailers {
+        headers.insert(header::TE, TRAILERS);
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    tokens(headers, &header::TE).any(|token| {
+        let coding = token.split(';').next().unwrap_or_default();
+        coding.trim().eq_ignore_ascii_case("trailers")
+    })
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let names = tokens(headers, &header::CONNECTION).filter_map(|token| HeaderName::try_from(token).ok());
+    // Content-Length is part of the message, whatever Connection says of it.
+    names.filter(|name| *name != header::CONTENT_LENGTH).collect()
+}
+
+/// The comma-separated tokens of a field, over all its lines.
+pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// Says who asked, for what host and over what. What a trusted peer said is added to; what a stranger said is dropped.
+pub fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, authority: &str) {
+    if peer.trusted {
+        append_client(headers, peer);
+        append_forwarded(headers, peer, authority);
+    } else {
+        drop_forwarded(headers);
+        headers.insert(X_FORWARDED_FOR, address(peer));
+    }
+    if let Entry::Vacant(vacant) = headers.entry(X_FORWARDED_PROTO) {
+        vacant.insert(HeaderValue::from_static(peer.scheme()));
+    }
+    if let (Entry::Vacant(vacant), Ok(host)) = (headers.entry(X_FORWARDED_HOST), HeaderValue::from_str(authority))
+        && !authority.is_empty()
+    {
+        vacant.insert(host);
+    }
+}
+
+fn address(peer: &Peer) -> HeaderValue {
+    HeaderValue::try_from(peer.address.ip().to_canonical().to_string()).expect("an address is a field value")
+}
+
+/// RFC 7239; only where a trusted peer uses it already.
+fn append_forwarded(headers: &mut HeaderMap, peer: &Peer, authority: &str) {
+    if !headers.contains_key(header::FORWARDED) {
+        return;
+    }
+    let node = match peer.address.ip().to_canonical() {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let host = if authority.is_empty() { String::new() } else { format!(";host=\"{authority}\"") };
+    let element = format!("for={node}{host};proto={}", peer.scheme());
+    let Ok(element) = HeaderValue::try_from(element) else { return };
+    headers.append(header::FORWARDED, element);
+}
+
+fn append_client(headers: &mut HeaderMap, peer: &Peer) {
+    let before: Vec<_> = tokens(headers, &X_FORWARDED_FOR).collect();
+    let after = address(peer);
+    let list = if before.is_empty() {
+        after
+    } else {
+        let text = format!("{}, {}", before.join(", "), after.to_str().unwrap_or_default());
+        HeaderValue::try_from(text).unwrap_or(after)
+    };
+    headers.insert(X_FORWARDED_FOR, list);
+}
+
+fn drop_forwarded(headers: &mut HeaderMap) {
+    let said = |name: &&HeaderName| **name == header::FORWARDED || name.as_str().starts_with("x-forwarded-");
+    if headers.keys().any(|name| said(&name)) {
+        let names: Vec<_> = headers.keys().filter(said).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The client a trusted peer speaks for: the rightmost address in `x-forwarded-for` that is not itself `trusted`.
+pub fn client(headers: &HeaderMap, trusted: impl Fn(std::net::IpAddr) -> bool) -> Option<std::net::IpAddr> {
+    let list: Vec<_> = tokens(headers, &X_FORWARDED_FOR).collect();
+    let mut leftmost = None;
+    for text in list.into_iter().rev() {
+        // Beyond what does not parse nothing can be believed.
+        let Some(address) = forwarded_address(text) else { break };
+        leftmost = Some(address);
+        if !trusted(address) {
+            break;
+        }
+    }
+    leftmost
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn forwarded_address(text: &str) -> Option<std::net::IpAddr> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(address, _)| address);
+    let bare = bracketed.unwrap_or(text);
+    let parsed = bare.parse().or_else(|_| text.parse().map(|socket: std::net::SocketAddr| socket.ip()));
+    parsed.ok().map(|address: std::net::IpAddr| address.to_canonical())
+}
+
+/// Joins the crumbs of a cookie, which HTTP/2 may split and HTTP/1.1 may not (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let mut map = HeaderMap::new();
+        fields.iter().map(field).for_each(|(name, value): (_, HeaderValue)| {
+            map.append(name, value);
+        });
+        map
+    }
+
+    fn shown(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    fn peer(trusted: bool) -> Peer {
+        let address = "192.0.2.7:4000".parse().expect("an address");
+        Peer { address, client: "192.0.2.7".parse().expect("an address"), trusted, secure: false }
+    }
+
+    #[test]
+    fn nothing_of_the_connection_crosses() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private"),
+            ("connection", "keep-alive , x-other,,"),
+            ("x-private", "1"),
+            ("x-other", "2"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("proxy-authenticate", "Basic"),
+            ("te", "gzip, trailers;q=0.5"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAA"),
+            ("trailer", "x-sum"),
+            ("x-kept", "3"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        assert_eq!(shown(&map), ["te: trailers", "trailer: x-sum", "x-kept: 3"]);
+    }
+
+    #[test]
+    fn connection_cannot_take_the_length_away() {
+        let mut map = headers(&[("connection", "content-length"), ("content-length", "5")]);
+        strip_hop_by_hop(&mut map);
+        assert_eq!(shown(&map), ["content-length: 5"]);
+    }
+
+    #[test]
+    fn what_a_stranger_says_of_the_client_is_dropped() {
+        let mut map = headers(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "1"),
+            ("forwarded", "for=10.0.0.1"),
+        ]);
+        add_forwarded(&mut map, &peer(false), "api.test");
+        assert_eq!(
+            shown(&map),
+            ["x-forwarded-for: 192.0.2.7", "x-forwarded-host: api.test", "x-forwarded-proto: http"]
+        );
+    }
+
+    #[test]
+    fn what_a_trusted_peer_says_is_added_to() {
+        let mut map = headers(&[
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=203.0.113.9"),
+        ]);
+        add_forwarded(&mut map, &peer(true), "api.test");
+        assert_eq!(
+            shown(&map),
+            [
+                "forwarded: for=192.0.2.7;host=\"api.test\";proto=http",
+                "forwarded: for=203.0.113.9",
+                "x-forwarded-for: 203.0.113.9, 10.0.0.1, 192.0.2.7",
+                "x-forwarded-host: api.test",
+                "x-forwarded-proto: https"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_not_trusted() {
+        let trusted = |address: IpAddr| address.to_string().starts_with("10.");
+        let client = |list: &str| client(&headers(&[("x-forwarded-for", list)]), trusted).map(|ip| ip.to_string());
+        assert_eq!(client("1.1.1.1, 203.0.113.9, 10.0.0.1").as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("10.0.0.2, 10.0.0.1").as_deref(), Some("10.0.0.2"));
+        assert_eq!(client("203.0.113.9:1234").as_deref(), Some("203.0.113.9"));
+        assert_eq!(client("[2001:db8::1]:80, 10.0.0.1").as_deref(), Some("2001:db8::1"));
+        assert_eq!(client("1.1.1.1, unknown, 10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(client("unknown"), None);
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let mut map = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut map);
+        assert_eq!(shown(&map), ["cookie: a=1; b=2"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Sockets that listen. Each worker has its own on the same port (`SO_REUSEPORT`), and the kernel spreads connections
+//! over them. A permit is taken before a connection is; an accept that fails pauses and never ends the server.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::base::drain::Drain;
+
+const BACKLOG: i32 = 4096;
+/// After an error that is ours: no file descriptors, no memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Sockets bound to one address, one for each worker.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    sockets: Vec<OwnedFd>,
+}
+
+impl Bound {
+    /// Binds `count` sockets to `address`. Port 0 takes a free port, the same for all. `[::]` takes IPv4 too.
+    pub fn bind(address: SocketAddr, count: usize) -> io::Result<Self> {
+        let first = socket(address)?;
+        let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut sockets = vec![OwnedFd::from(first)];
+        for _ in 1..count {
+            sockets.push(socket(address)?.into());
+        }
+        Ok(Self { address, sockets })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sockets, one for each worker.
+    pub fn into_sockets(self) -> Vec<OwnedFd> {
+        self.sockets
+    }
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Gives every connection that comes to `serve`, until `drain` starts and nothing waits any more. Must run on the worker
+/// that is to serve them.
+pub async fn accept<F>(socket: OwnedFd, permits: Arc<Semaphore>, drain: Drain, serve: impl Fn(Client) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = match TcpListener::from_std(socket.into()) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listening socket cannot be used");
+            return;
+        }
+    };
+    let mut ended = std::pin::pin!(drain.wait());
+    loop {
+        let permit = tokio::select! {
+            () = &mut ended => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+        };
+        // The semaphore is never closed.
+        let Ok(permit) = permit else { break };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => hand_over(stream, address, permit, &serve),
+                Err(error) => pause_after(&error).await,
+            },
+            () = &mut ended => break,
+        }
+    }
+    // Closing the socket resets what waits in its queue.
+    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+        let Some(Ok((stream, address))) = listener.accept().now_or_never() else { break };
+        hand_over(stream, address, permit, &serve);
+    }
+}
+
+fn hand_over<F>(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, serve: &impl Fn(Client) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    // Without it small writes wait for acknowledgements; a socket that refuses still works.
+    let _unset = stream.set_nodelay(true);
+    tokio::spawn(serve(Client { stream, address, permit }));
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Client {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub address: SocketAddr,
+    /// Its place among the connections the gateway may have.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// A connection that broke before it was taken is no reason to wait; anything else is.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        tracing::warn!(%error, "connections cannot be accepted now");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_socket_listens_on_the_port_the_first_one_got() {
+        let bound = Bound::bind("127.0.0.1:0".parse().expect("an address"), 3).expect("binds");
+        let address = bound.address();
+        assert_ne!(address.port(), 0);
+        for socket in bound.into_sockets() {
+            let listener = TcpListener::from_std(socket.into()).expect("a listener");
+            assert_eq!(listener.local_addr().expect("an address"), address);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_a_permit_and_is_served_before_the_drain_ends() {
+        let bound = Bound::bind("127.0.0.1:0".parse().expect("an address"), 1).expect("binds");
+        let address = bound.address();
+        let socket = bound.into_sockets().remove(0);
+        let (permits, drain) = (Arc::new(Semaphore::new(1)), Drain::default());
+        let (served, mut seen) = tokio::sync::mpsc::channel(4);
+        let serve = move |client: Client| {
+            let served = served.clone();
+            async move { served.send(client).await.expect("listened to") }
+        };
+        let accepting = tokio::spawn(accept(socket, Arc::clone(&permits), drain.clone(), serve));
+        let _one = TcpStream::connect(address).await.expect("connects");
+        let _two = TcpStream::connect(address).await.expect("connects");
+        let first = seen.recv().await.expect("served");
+        tokio::task::yield_now().await;
+        assert!(seen.try_recv().is_err(), "there is one permit");
+        drop(first);
+        let second = seen.recv().await.expect("served");
+        drop(second);
+        drain.start();
+        accepting.await.expect("ends");
+    }
+}
