@@ -2,6 +2,7 @@
 //! `base ← {config, telemetry} ← {net, upstream, plugin, store} ← gateway ← exchange ← {proxy, webhook} ← {edge, admin} ← app ← cli`.
 
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod exchange;

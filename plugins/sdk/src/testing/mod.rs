@@ -202,3 +202,122 @@ impl FakeResponse {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{About, Event, Hash, Key, Part, Refusal, Reply, Role, Verdict};
+
+    /// Does what the body says.
+    struct Actor;
+
+    impl Verifier for Actor {
+        const ABOUT: About = About::new("actor", "none").roles(&[Role::required("signing", "any")]).handshake();
+
+        fn configure(_: &Settings) -> Result<Self, Problems> {
+            Ok(Self)
+        }
+
+        fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
+            let key = Key::text("signing");
+            match String::from_utf8(call.read_body(0, 100)).unwrap().as_str() {
+                "lie" => Ok(Event::new().signed_id("made-up".to_owned()).into()),
+                "token" => {
+                    call.check_token(key, &call.header("x-token").unwrap_or_default())?;
+                    Ok(Event::new().signed_id(call.header("x-token").map(|_| "id".to_owned())).into())
+                }
+                "challenge" => {
+                    let proof = call.hmac(key, Hash::Sha256, &[Part::Text("abc")])?;
+                    Ok(Reply::new(200).body(proof).into())
+                }
+                "oracle" => {
+                    call.hmac(key, Hash::Sha256, &[Part::Text("{\"an\":\"event\"}")])?;
+                    Ok(Event::new().into())
+                }
+                "shout" => Err(Refusal::new(401, "NO")),
+                "elsewhere" => {
+                    call.check_hmac(Key::text("other"), Hash::Sha256, &[Part::Text("{}")], &[vec![0; 32]])?;
+                    Ok(Event::new().into())
+                }
+                _ => Err(Refusal::mismatch()),
+            }
+        }
+    }
+
+    fn ask(body: &str, token: &str) -> Result<Verdict, Refusal> {
+        FakeRequest::post("/")
+            .secret("signing", "new")
+            .secret("signing", "old")
+            .header("X-Token", token)
+            .body(body)
+            .verify::<Actor>("{}")
+    }
+
+    #[test]
+    fn a_token_matches_any_live_value_and_nothing_else() {
+        assert!(ask("token", "new").is_ok() && ask("token", "old").is_ok());
+        assert_eq!(ask("token", "ne").unwrap_err(), Refusal::mismatch());
+    }
+
+    #[test]
+    #[should_panic(expected = "something is said to be signed")]
+    fn a_lie_is_a_fault() {
+        let _ = ask("lie", "");
+    }
+
+    #[test]
+    #[should_panic(expected = "a code is a word")]
+    fn a_code_that_is_no_word_is_a_fault() {
+        let _ = ask("shout", "");
+    }
+
+    #[test]
+    #[should_panic(expected = "no secret for role `other`")]
+    fn a_role_without_a_secret_is_a_fault() {
+        let _ = ask("elsewhere", "");
+    }
+
+    #[test]
+    fn only_plain_challenges_are_signed() {
+        assert!(matches!(ask("challenge", ""), Ok(Verdict::Respond(reply)) if reply.body.len() == 32));
+        assert_eq!(ask("oracle", "").unwrap_err().code, "malformed");
+    }
+
+    #[test]
+    #[should_panic(expected = "0 passed, 1 failed\nlie: expected accept, got fault: something is said to be signed")]
+    fn a_vector_that_gets_another_answer_is_named() {
+        let file = std::env::temp_dir().join(format!("tollgate-sdk-vectors-{}", std::process::id()));
+        let vector = r#"{"id":"lie","secrets":{"signing":["x"]},"method":"POST","url":"https://a/b","headers":[],"body_base64":"bGll","now":0,"expect":"accept"}"#;
+        std::fs::write(&file, vector).unwrap();
+        run_vectors::<Actor>(file.to_str().unwrap());
+    }
+
+    /// RFC 8032, section 7.1, test 2.
+    #[cfg(feature = "asymmetric")]
+    #[test]
+    fn ed25519_knows_the_answer_of_its_rfc() {
+        use crate::{Algorithm, encoding};
+
+        struct Signed;
+        impl Verifier for Signed {
+            const ABOUT: About = About::new("signed", "none");
+            fn configure(_: &Settings) -> Result<Self, Problems> {
+                Ok(Self)
+            }
+            fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
+                let signature = encoding::hex(&call.required("x-signature")?, 64).unwrap();
+                call.check_signature(Key::hex("public_key"), Algorithm::Ed25519, &[Part::Body], &signature)?;
+                Ok(Event::new().into())
+            }
+        }
+        let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+            085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+        let mut request = FakeRequest::post("/")
+            .secret("public_key", "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+            .header("x-signature", signature)
+            .body([0x72]);
+        assert_eq!(request.verify::<Signed>("{}"), Ok(Event::new().into()));
+        request.body = vec![0x73];
+        assert_eq!(request.verify::<Signed>("{}"), Err(Refusal::mismatch()));
+    }
+}
