@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::check;
+use super::{Served, check};
 use crate::base::clock::Clock;
 use crate::base::names::ListenerName;
 use crate::base::path;
@@ -19,11 +19,13 @@ use crate::gateway::routes::{Asked, Miss};
 use crate::gateway::{Current, Gateway, Target};
 use crate::proxy;
 use crate::telemetry::labels::Protocol;
+use crate::webhook::ingest::Webhooks;
 
 /// Handles the requests of one listener.
 #[derive(Debug)]
 pub(super) struct Handler {
     current: Arc<Current>,
+    webhooks: Arc<Webhooks>,
     clock: Clock,
     listener: ListenerName,
     secure: bool,
@@ -38,8 +40,9 @@ struct Arrived {
 }
 
 impl Handler {
-    pub(super) fn new(current: Arc<Current>, clock: Clock, listener: ListenerName, secure: bool) -> Self {
-        Self { current, clock, listener, secure }
+    pub(super) fn new(served: &Served, listener: ListenerName, secure: bool) -> Self {
+        let Served { current, webhooks, clock } = served.clone();
+        Self { current, webhooks, clock, listener, secure }
     }
 
     /// The generation that serves now.
@@ -90,8 +93,7 @@ impl Handler {
         let exchange = self.exchange(arrived, &request, access, protocol)?;
         match &exchange.route.target {
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
-            // Closed until the verifier is asked: nothing of a webhook is believed unverified.
-            Target::Webhook(_) => Err(RequestError::PluginFault),
+            Target::Webhook(intake) => self.webhooks.receive(&exchange, intake, request).await,
         }
     }
 

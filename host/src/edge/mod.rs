@@ -21,6 +21,18 @@ use crate::config::plan::Listener;
 use crate::gateway::Current;
 use crate::net::listener::{self, Bound};
 use crate::net::workers::Workers;
+use crate::webhook::ingest::Webhooks;
+
+/// What every connection serves from.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Where routes are.
+    pub current: Arc<Current>,
+    /// Where webhooks go.
+    pub webhooks: Arc<Webhooks>,
+    /// The time of day.
+    pub clock: Clock,
+}
 
 /// The listeners that serve.
 #[derive(Debug)]
@@ -34,8 +46,7 @@ impl Edge {
     /// that is current now.
     pub fn start(
         listeners: &BTreeMap<ListenerName, Listener>,
-        current: &Arc<Current>,
-        clock: &Clock,
+        served: &Served,
         drain: &Drain,
         workers: &Workers,
     ) -> io::Result<Self> {
@@ -45,11 +56,11 @@ impl Edge {
             Ok::<_, io::Error>((name.clone(), bound.map_err(about)?))
         };
         let bound = listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        let permits = Arc::new(Semaphore::new(current.load().limits.connections.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(Semaphore::new(served.current.load().limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut addresses = BTreeMap::new();
         for (name, bound) in bound {
             addresses.insert(name.clone(), bound.address());
-            let handler = Handler::new(Arc::clone(current), clock.clone(), name, false);
+            let handler = Handler::new(served, name, false);
             let server = Arc::new(Server::new(handler, drain.clone()));
             for (worker, socket) in bound.into_sockets().into_iter().enumerate() {
                 let (server, permits, drain) = (Arc::clone(&server), Arc::clone(&permits), drain.clone());

@@ -28,6 +28,11 @@ impl Upload {
         Self { body, left: limit, silence }
     }
 
+    /// What has not been received yet.
+    pub fn into_inner(self) -> Incoming {
+        self.body
+    }
+
     /// As it goes to an upstream.
     pub fn outgoing(self) -> Outgoing {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }

@@ -47,9 +47,8 @@ impl Intake {
         let calls = std::array::from_fn(|at| {
             metrics.plugin_calls.with_label_values(&[plugin, hook, CallOutcome::ALL[at].as_str()])
         });
-        let faults = std::array::from_fn(|at| {
-            metrics.plugin_faults.with_label_values(&[plugin, FaultReason::ALL[at].as_str()])
-        });
+        let faults =
+            std::array::from_fn(|at| metrics.plugin_faults.with_label_values(&[plugin, FaultReason::ALL[at].as_str()]));
         let call_duration = metrics.plugin_call_duration.with_label_values(&[plugin, hook]);
         let secret_used = metrics.webhook_secret_used.clone();
         Self { route, product, plan, verifier, outcomes, calls, call_duration, faults, secret_used }

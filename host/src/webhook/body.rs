@@ -61,7 +61,11 @@ pub(super) async fn receive(upload: &mut Upload, share: &mut Share, directory: &
     share.grow(first.len() as u64)?;
     // Most bodies come in one piece: that piece is the payload.
     let Some(second) = next(upload).await? else {
-        return if first.len() <= MEMORY_MAX { Ok(Payload::Memory(first)) } else { spill_whole(first, directory).await };
+        return if first.len() <= MEMORY_MAX {
+            Ok(Payload::Memory(first))
+        } else {
+            spill_whole(first, directory).await
+        };
     };
     share.grow(second.len() as u64)?;
     let mut gathered = BytesMut::with_capacity(MEMORY_MAX.min(first.len() * 4));
