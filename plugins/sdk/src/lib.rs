@@ -146,3 +146,8 @@ macro_rules! router {
             <$plugin as $crate::Router>::configure;
     };
 }
+
+/// The examples of the author's guide compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+mod guide {}
