@@ -2,6 +2,12 @@
 //! transaction, and what it reports as done is on disk. Time is always an argument. SQL lives in the engines below this
 //! module and nowhere else.
 
+mod record;
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -292,7 +298,8 @@ pub struct Filter {
 /// A page of deliveries, newest event first.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The deliveries.
+    /// The deliveries. Fewer than asked for, even none, with a `next` when many had to be looked at: a page's cost is
+    /// bounded, whatever the filter.
     pub rows: Vec<DeliveryRow>,
     /// Where the next page starts, when there is one. Opaque.
     pub next: Option<String>,
@@ -321,7 +328,7 @@ pub struct Retention {
 pub struct Swept {
     /// Events whose every delivery was past its retention.
     pub events: u64,
-    /// Of those, events that were never delivered.
+    /// Of those, events with a delivery that no product took.
     pub undelivered: u64,
     /// Duplicate keys past their window.
     pub duplicates: u64,
@@ -340,6 +347,8 @@ pub enum StoreError {
     Locked(String),
     /// Something kept does not read back.
     Corrupt(String),
+    /// The cursor is not one that a page of this store ended with; the caller's mistake.
+    Cursor,
 }
 
 impl fmt::Display for StoreError {
@@ -350,6 +359,7 @@ impl fmt::Display for StoreError {
             Self::Failed(what) => write!(f, "the store failed: {what}"),
             Self::Locked(who) => write!(f, "the store is open elsewhere: {who}"),
             Self::Corrupt(what) => write!(f, "the store holds something unreadable: {what}"),
+            Self::Cursor => f.write_str("expected the cursor of an earlier page"),
         }
     }
 }

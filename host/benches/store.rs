@@ -1,0 +1,188 @@
+//! What the embedded store does on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's
+//! temporary folder, or where `TMPDIR` says; measure on the disk that matters.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tollgate::base::clock::{Clock, Timestamp};
+use tollgate::base::digest::Digest;
+use tollgate::base::ids::EventId;
+use tollgate::base::names::{PluginName, ProductName, RouteName};
+use tollgate::base::payload::Payload;
+use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
+use tollgate::store::{Attempt, EventStore, Head, NewEvent, Settlement};
+
+const RUNTIMES: usize = 2;
+const LASTS: Duration = Duration::from_secs(5);
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    println!("{:<34} {:>10} {:>9} {:>9} {:>9} {:>10}", "", "per second", "p50 ms", "p99 ms", "max ms", "per commit");
+    accepts(folder.path(), "accept, one fsync each", 64, 1);
+    accepts(folder.path(), "accept, 1 producer", 1, 256);
+    accepts(folder.path(), "accept, 8 producers", 8, 256);
+    accepts(folder.path(), "accept, 64 producers", 64, 256);
+    accepts(folder.path(), "accept, 256 producers", 256, 256);
+    deliveries(folder.path(), 100_000);
+}
+
+#[derive(Default)]
+struct Commits {
+    count: usize,
+    jobs: usize,
+}
+
+fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>) {
+    let commits = Arc::<Mutex<Commits>>::default();
+    let seen = commits.clone();
+    let observe = move |_took: Duration, jobs: usize| {
+        let mut commits = seen.lock().expect("no panic while counting");
+        commits.count += 1;
+        commits.jobs += jobs;
+    };
+    let options = SqliteOptions { batch_max, observe: Some(Arc::new(observe)), ..SqliteOptions::default() };
+    (SqliteStore::open(path, options).expect("the store opens"), commits)
+}
+
+fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
+    let (store, commits) = open(&folder.join(format!("{producers}-{batch_max}.db")), batch_max);
+    let started = Instant::now();
+    let threads: Vec<_> = (0..RUNTIMES.min(producers))
+        .map(|_| {
+            let store = store.clone();
+            std::thread::spawn(move || on_a_runtime(produce(store, producers.div_ceil(RUNTIMES))))
+        })
+        .collect();
+    let mut took: Vec<Duration> = threads.into_iter().flat_map(|thread| thread.join().expect("a producer")).collect();
+    report(name, &mut took, started.elapsed(), &commits.lock().expect("counted"));
+    on_a_runtime(async move { store.close().await }).expect("the store closes");
+}
+
+async fn produce(store: Arc<SqliteStore>, tasks: usize) -> Vec<Duration> {
+    let tasks: Vec<_> = (0..tasks)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                let started = Instant::now();
+                while started.elapsed() < LASTS {
+                    let now = Clock::System.now();
+                    let event = event(now);
+                    let asked = Instant::now();
+                    store.accept(now, event).await.expect("accepted");
+                    took.push(asked.elapsed());
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for task in tasks {
+        took.extend(task.await.expect("a task"));
+    }
+    took
+}
+
+fn deliveries(folder: &Path, events: usize) {
+    let (store, commits) = open(&folder.join("deliveries.db"), 256);
+    on_a_runtime(async {
+        for _ in 0..events / 200 {
+            let now = Clock::System.now();
+            let accepted = (0..200).map(|_| store.accept(now, event(now)));
+            futures_util::future::try_join_all(accepted).await.expect("accepted");
+        }
+    });
+    *commits.lock().expect("counted") = Commits::default();
+    let started = Instant::now();
+    let mut took = on_a_runtime(work(&store));
+    report("claim 64 and settle each", &mut took, started.elapsed(), &commits.lock().expect("counted"));
+    on_a_runtime(async { store.close().await }).expect("the store closes");
+}
+
+async fn work(store: &Arc<SqliteStore>) -> Vec<Duration> {
+    let room = [(product(), 64)];
+    let mut took = Vec::new();
+    loop {
+        let now = Clock::System.now();
+        let claimed = Instant::now();
+        let leases = store.claim(now, &room, Duration::from_secs(60)).await.expect("claimed");
+        if leases.is_empty() {
+            return took;
+        }
+        let count = leases.len();
+        let settled = leases.iter().map(|lease| {
+            let attempt = Attempt {
+                number: lease.attempt,
+                at: now,
+                took: Duration::from_millis(3),
+                status: Some(200),
+                error: None,
+                answer: Bytes::from_static(b"ok"),
+            };
+            store.settle(now, lease, Settlement::Delivered(attempt))
+        });
+        futures_util::future::try_join_all(settled).await.expect("settled");
+        took.extend(std::iter::repeat_n(claimed.elapsed(), count));
+    }
+}
+
+fn event(now: Timestamp) -> NewEvent {
+    let id = EventId::new(now);
+    let header = |name: &str, value: &str| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes()));
+    NewEvent {
+        id,
+        route: RouteName::new("stripe").expect("a name"),
+        verifier: PluginName::new("stripe").expect("a name"),
+        received: now,
+        request_id: "0199a3c8-7c1e-7000-8000-0123456789ab".into(),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        head: Head {
+            method: "POST".into(),
+            scheme: "https".into(),
+            authority: "hooks.example.com".into(),
+            target: "/hooks/stripe".into(),
+            path: "/hooks/stripe".into(),
+            headers: vec![
+                header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
+                header("content-type", "application/json; charset=utf-8"),
+                header("cache-control", "no-cache"),
+                header("accept", "*/*; q=0.5, application/xml"),
+                header("accept-encoding", "gzip"),
+                header("content-length", "1024"),
+                header("stripe-signature", &format!("t=1790000000,v1={}", Digest::of(id.bytes()))),
+            ],
+            client: "203.0.113.9".into(),
+        },
+        body: Payload::Memory(vec![b'x'; 1024].into()),
+        identity: Some(id.to_string()),
+        kind: Some("payment_intent.succeeded".into()),
+        order_key: None,
+        duplicate: Some((Digest::of(id.bytes()), now.after(Duration::from_secs(86_400)))),
+        products: vec![product()],
+        redacted: Vec::new(),
+    }
+}
+
+fn product() -> ProductName {
+    ProductName::new("billing").expect("a name")
+}
+
+fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work)
+}
+
+fn report(name: &str, took: &mut [Duration], lasted: Duration, commits: &Commits) {
+    took.sort();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!(
+        "{name:<34} {:>10.0} {:>9.2} {:>9.2} {:>9.2} {:>10.1}",
+        took.len() as f64 / lasted.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        commits.jobs as f64 / commits.count.max(1) as f64,
+    );
+}

@@ -1,0 +1,236 @@
+//! What serves, and how it is replaced: a reload builds the next generation beside the live one, checks it, and swaps it
+//! in with one step. A bad one changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, Notify};
+
+use super::{StartError, Surroundings};
+use crate::admin::Tokens;
+use crate::base::clock::Clock;
+use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
+use crate::base::secret::Secret;
+use crate::config::plan::Plan;
+use crate::config::problem::{Problem, Problems};
+use crate::gateway::build::{self, Ground};
+use crate::gateway::{Current, Gateway, Target};
+use crate::plugin::engine::Engine;
+use crate::plugin::registry::{self, Observer, Plugins};
+use crate::store::{DeliveryState, EventStore};
+use crate::telemetry::labels::{PluginReload, ReloadOutcome};
+use crate::telemetry::registry::{Known, Metrics};
+
+/// Everything that a reload needs and changes.
+pub(super) struct Live {
+    pub(super) current: Arc<Current>,
+    pub(super) plugins: Arc<Plugins>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tokens: Arc<ArcSwap<Tokens>>,
+    /// Woken when another generation serves.
+    pub(super) reloaded: Arc<Notify>,
+    surroundings: Surroundings,
+    state: ArcSwap<Loaded>,
+    workers: usize,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+}
+
+/// What the generation that serves was built from.
+struct Loaded {
+    plan: Arc<Plan>,
+    secrets: BTreeMap<SecretName, Secret>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Live({})", self.plan().file.display())
+    }
+}
+
+/// Counts what became of plugin files, and says that routes may look different now.
+struct Replug {
+    metrics: Arc<Metrics>,
+    replugged: Arc<Notify>,
+}
+
+impl Observer for Replug {
+    fn reloaded(&self, plugin: &PluginName, outcome: PluginReload) {
+        self.metrics.plugin_reloads.with_label_values(&[plugin.as_str(), outcome.as_str()]).inc();
+        self.replugged.notify_one();
+    }
+}
+
+impl Live {
+    /// The first generation. A plugin that is missing leaves its routes answering 503; options or secrets that a plugin
+    /// does not accept are problems of the configuration.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) async fn build(
+        plan: Plan,
+        secrets: BTreeMap<SecretName, Secret>,
+        surroundings: Surroundings,
+        engine: &Arc<Engine>,
+        metrics: Arc<Metrics>,
+        store: Arc<dyn EventStore>,
+        replugged: &Arc<Notify>,
+        workers: usize,
+    ) -> Result<Self, StartError> {
+        let observer = Replug { metrics: metrics.clone(), replugged: replugged.clone() };
+        let plugins = Plugins::new(engine.clone(), plan.plugins.clone(), Box::new(observer));
+        plugins.scan().await;
+        prepare(&metrics, &plan, &secrets);
+        let ground = Ground { metrics: &metrics, workers, plugins: &plugins, secrets: &secrets };
+        let gateway = build::gateway(&plan, None, &ground);
+        fit(&plan, &gateway, &plugins).await?;
+        let clock = &surroundings.clock;
+        store.adopt(clock.now(), &served(&gateway)).await.map_err(|error| {
+            let crate::config::plan::StoreUrl::Sqlite(path) = &plan.store.url;
+            StartError::Store(path.clone(), error)
+        })?;
+        let tokens = Arc::new(ArcSwap::from_pointee(Tokens::of(&plan.admin, &secrets)));
+        Ok(Self {
+            current: Arc::new(Current::new(Arc::new(gateway))),
+            plugins,
+            store,
+            metrics,
+            tokens,
+            reloaded: Arc::new(Notify::new()),
+            surroundings,
+            state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), secrets }),
+            workers,
+            reloading: Mutex::new(()),
+        })
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.state.load().plan.clone()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.surroundings.clock
+    }
+
+    /// Reads the file again and serves it.
+    pub(super) async fn reload(&self) -> Result<u64, Problems> {
+        let _one = self.reloading.lock().await;
+        let outcome = self.load_again().await;
+        let (label, successful) = match &outcome {
+            Ok(generation) => {
+                tracing::info!(generation, "the configuration was reloaded");
+                (ReloadOutcome::Success, 1)
+            }
+            Err(problems) => {
+                tracing::error!("the configuration has problems; the one before serves on:\n{problems}");
+                (ReloadOutcome::Failure, 0)
+            }
+        };
+        self.metrics.config_reloads.with_label_values(&[label.as_str()]).inc();
+        self.metrics.config_last_reload_successful.set(successful);
+        outcome
+    }
+
+    async fn load_again(&self) -> Result<u64, Problems> {
+        let file = self.plan().file.clone();
+        let loaded = tokio::task::spawn_blocking(move || crate::config::load(&file)).await;
+        let plan = loaded.map_err(|_| Problems::new(vec![]))??;
+        let before = self.plan();
+        needs_restart(&before, &plan)?;
+        let secrets = crate::config::secrets::resolve(&plan, &*self.surroundings.environment)?;
+        self.publish(plan, secrets).await
+    }
+
+    /// Builds the generation of what is loaded once more, because plugins changed what they say of themselves.
+    pub(super) async fn rebuild(&self) {
+        let _one = self.reloading.lock().await;
+        let loaded = self.state.load_full();
+        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.secrets.clone()).await {
+            tracing::error!("the configuration no longer fits its plugins:\n{problems}");
+        }
+    }
+
+    async fn publish(&self, plan: Plan, secrets: BTreeMap<SecretName, Secret>) -> Result<u64, Problems> {
+        let before = self.current.load();
+        let plugins_before = self.plan().plugins.clone();
+        self.plugins.update(plan.plugins.clone());
+        prepare(&self.metrics, &plan, &secrets);
+        let ground =
+            Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets: &secrets };
+        let gateway = build::gateway(&plan, Some(&before), &ground);
+        if let Err(problems) = fit(&plan, &gateway, &self.plugins).await {
+            self.plugins.update(plugins_before);
+            return Err(problems);
+        }
+        let generation = gateway.generation;
+        let served = served(&gateway);
+        self.tokens.store(Arc::new(Tokens::of(&plan.admin, &secrets)));
+        self.state.store(Arc::new(Loaded { plan: Arc::new(plan), secrets }));
+        self.current.publish(Arc::new(gateway));
+        match self.store.adopt(self.clock().now(), &served).await {
+            Ok((parked, unparked)) if parked + unparked > 0 => {
+                tracing::warn!(parked, unparked, "deliveries whose route or product is gone are parked");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "deliveries of removed routes were not parked"),
+        }
+        self.reloaded.notify_one();
+        Ok(generation)
+    }
+}
+
+/// What cannot change while running.
+fn needs_restart(before: &Plan, after: &Plan) -> Result<(), Problems> {
+    let changed = [
+        ("store.url", before.store.url != after.store.url),
+        ("admin.address", before.admin.address != after.admin.address),
+        ("listener", before.listeners != after.listeners),
+    ];
+    let problem = |key: &str| {
+        after.source.problem_with(key, format!("a change of `{key}` needs a restart")).help("restart tollgate")
+    };
+    Problems::new(changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| problem(key)).collect()).or(())
+}
+
+/// Asks each route's plugin whether it accepts what the route gives it. A missing plugin is no problem of the
+/// configuration: the file may come any moment.
+async fn fit(plan: &Plan, gateway: &Gateway, plugins: &Plugins) -> Result<(), Problems> {
+    let mut problems: Vec<Problem> = Vec::new();
+    for entry in gateway.routes.iter() {
+        let Target::Webhook(intake) = &entry.target.target else { continue };
+        for problem in plugins.problems(&intake.verifier).await {
+            let key = match &problem {
+                registry::Problem::Missing(_) => continue,
+                registry::Problem::Kind(_) => "verifier",
+                registry::Problem::UnknownRole(..) | registry::Problem::MissingRole(_) => "secrets",
+                registry::Problem::Option(_) => "options",
+            };
+            let at = format!("route.{}.webhook.{key}", entry.name);
+            let message = format!("the plugin {} does not accept this: {problem}", intake.verifier.name());
+            problems.push(plan.source.problem_with(&at, message));
+        }
+    }
+    Problems::new(problems).or(())
+}
+
+/// Where events may be delivered.
+fn served(gateway: &Gateway) -> Vec<(RouteName, ProductName)> {
+    let webhooks = gateway.routes.iter().filter_map(|entry| match &entry.target.target {
+        Target::Webhook(intake) => Some((entry.name.clone(), intake.product.name.clone())),
+        Target::Proxy(_) => None,
+    });
+    webhooks.collect()
+}
+
+fn prepare(metrics: &Metrics, plan: &Plan, secrets: &BTreeMap<SecretName, Secret>) {
+    let webhooks = || {
+        plan.routes.iter().filter_map(|(name, route)| Some((name.as_str(), route.webhook.as_ref()?.verifier.as_str())))
+    };
+    metrics.prepare(&Known {
+        products: plan.products.keys().map(ProductName::as_str).collect(),
+        plugins: webhooks().map(|(_, plugin)| plugin).collect(),
+        webhooks: webhooks().collect(),
+        secrets: secrets.iter().map(|(name, secret)| (name.as_str(), secret.values.len())).collect(),
+        states: DeliveryState::ALL.iter().map(|state| state.as_str()).collect(),
+    });
+}

@@ -1,0 +1,156 @@
+//! Taking an event in: the duplicate key, the event, its body and its deliveries, all or nothing.
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::super::{Accepted, DeliveryState, NewEvent, StoreError, record};
+use super::ledger::{Ledger, code};
+use super::schema::DELIVERIES_MAX;
+use crate::base::clock::Timestamp;
+use crate::base::ids::EventId;
+
+/// What the rows and index entries of an event take beside its head and body.
+const ROW_BYTES: u64 = 1024;
+
+/// Where an event's body is kept.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// In the database.
+    Row(Bytes),
+    /// In a file that is on disk already.
+    File {
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+/// An event ready to be written: all encoding is done, so that the writer only binds.
+#[derive(Debug)]
+pub(super) struct Entry {
+    event: NewEvent,
+    head: Vec<u8>,
+    redacted: Option<Vec<u8>>,
+    crc: u32,
+    body: Kept,
+}
+
+impl Entry {
+    /// The entry of `event`, whose body is at `body` and has the checksum `crc`.
+    pub(super) fn new(event: NewEvent, body: Kept, crc: u32) -> Result<Self, StoreError> {
+        if event.products.is_empty() || event.products.len() as i64 >= DELIVERIES_MAX {
+            let expected = format!("expected 1 to {} products, not {}", DELIVERIES_MAX - 1, event.products.len());
+            return Err(StoreError::Failed(expected));
+        }
+        let head = record::encode_head(&event.head);
+        let redacted = record::encode_names(&event.redacted);
+        Ok(Self { event, head, redacted, crc, body })
+    }
+
+    /// What it takes in memory while it waits, and about what it takes on disk.
+    pub(super) fn cost(&self) -> u64 {
+        let body = match &self.body {
+            Kept::Row(bytes) => bytes.len() as u64,
+            // Counted when the file was made.
+            Kept::File { .. } => 0,
+        };
+        ROW_BYTES + self.head.len() as u64 + body
+    }
+}
+
+impl Ledger<'_> {
+    /// Keeps the event unless its duplicate key is known. The inner error is a decision: nothing was written.
+    pub(super) fn accept(&mut self, now: Timestamp, entry: &Entry) -> rusqlite::Result<Result<Accepted, StoreError>> {
+        if entry.cost() > self.room {
+            // A sender that repeats itself is told so even then.
+            let first = self.known(now, entry)?;
+            return Ok(first.map(Accepted::Duplicate).ok_or(StoreError::Full));
+        }
+        if !self.reserve(now, entry)?
+            && let Some(first) = self.known(now, entry)?
+        {
+            return Ok(Ok(Accepted::Duplicate(first)));
+        }
+        let key = self.numbers.event;
+        self.numbers.event += 1;
+        self.insert_event(key, entry)?;
+        self.insert_deliveries(now, key, entry)?;
+        self.room = self.room.saturating_sub(entry.cost());
+        self.moves[code(DeliveryState::Due)] += entry.event.products.len() as i64;
+        self.wakes = true;
+        Ok(Ok(Accepted::New(entry.event.id)))
+    }
+
+    /// Writes the duplicate key down; false when it is there already.
+    fn reserve(&self, now: Timestamp, entry: &Entry) -> rusqlite::Result<bool> {
+        const RESERVE: &str = "INSERT INTO duplicate (key, until, event) VALUES (?1, ?2, ?3)
+            ON CONFLICT (key) DO UPDATE SET until = excluded.until, event = excluded.event WHERE until <= ?4";
+        let Some((key, until)) = &entry.event.duplicate else { return Ok(true) };
+        let mut statement = self.connection.prepare_cached(RESERVE)?;
+        statement
+            .execute(params![&key.0[..], until.millis(), &entry.event.id.bytes()[..], now.millis()])
+            .map(|rows| rows == 1)
+    }
+
+    /// The event that carried the entry's duplicate key first, while that counts.
+    fn known(&self, now: Timestamp, entry: &Entry) -> rusqlite::Result<Option<EventId>> {
+        const KNOWN: &str = "SELECT event FROM duplicate WHERE key = ?1 AND until > ?2";
+        let Some((key, _)) = &entry.event.duplicate else { return Ok(None) };
+        let mut statement = self.connection.prepare_cached(KNOWN)?;
+        let first = statement.query_row(params![&key.0[..], now.millis()], |row| row.get(0)).optional()?;
+        Ok(first.map(EventId::from_bytes))
+    }
+
+    fn insert_event(&self, key: i64, entry: &Entry) -> rusqlite::Result<()> {
+        const EVENT: &str = "INSERT INTO event (key, id, route, verifier, received, request_id, traceparent, head,
+            size, crc, in_file, identity, kind, order_key, redacted)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        const BODY: &str = "INSERT INTO body (event, bytes) VALUES (?1, ?2)";
+        let event = &entry.event;
+        let (size, in_file) = match &entry.body {
+            Kept::Row(bytes) => (bytes.len() as u64, false),
+            Kept::File { size } => (*size, true),
+        };
+        self.connection.prepare_cached(EVENT)?.execute(params![
+            key,
+            &event.id.bytes()[..],
+            event.route.as_str(),
+            event.verifier.as_str(),
+            event.received.millis(),
+            event.request_id,
+            event.traceparent,
+            entry.head,
+            size,
+            entry.crc,
+            in_file,
+            event.identity,
+            event.kind,
+            event.order_key,
+            entry.redacted,
+        ])?;
+        if let Kept::Row(bytes) = &entry.body {
+            self.connection.prepare_cached(BODY)?.execute(params![key, &bytes[..]])?;
+        }
+        Ok(())
+    }
+
+    fn insert_deliveries(&self, now: Timestamp, key: i64, entry: &Entry) -> rusqlite::Result<()> {
+        const DELIVERY: &str =
+            "INSERT INTO delivery (id, state, received, due, changed, product, route, verifier, kind,
+            order_key) VALUES (?1, 0, ?2, ?8, ?8, ?3, ?4, ?5, ?6, ?7)";
+        let event = &entry.event;
+        let mut statement = self.connection.prepare_cached(DELIVERY)?;
+        for (product, id) in event.products.iter().zip(key * DELIVERIES_MAX..) {
+            statement.execute(params![
+                id,
+                event.received.millis(),
+                product.as_str(),
+                event.route.as_str(),
+                event.verifier.as_str(),
+                event.kind,
+                event.order_key,
+                now.millis(),
+            ])?;
+        }
+        Ok(())
+    }
+}

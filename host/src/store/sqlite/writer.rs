@@ -1,0 +1,241 @@
+//! The one thread that writes.
+//!
+//! Invariant: whoever asked is answered after the COMMIT that holds the change has returned, and everything one commit
+//! holds was asked for by up to [`SqliteOptions::batch_max`](super::SqliteOptions) askers that share its fsync. One that
+//! fails does not fail its neighbours: the batch is undone and done again with a savepoint round each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::super::StoreError;
+use super::commit::Committer;
+use super::failure;
+use super::ledger::Ledger;
+
+/// Events waiting to be written, at most; over it a new one is refused.
+const INTAKE_MAX: usize = 4096;
+
+/// Bytes of events waiting to be written, at most.
+const INTAKE_BYTES_MAX: usize = 64 << 20;
+
+/// Places kept for everything that is not an event: settling must go on while intake is refused.
+const QUEUE_MAX: usize = 2 * INTAKE_MAX;
+
+/// How long a batch is held open for more to come, at most.
+const LINGER_MAX: Duration = Duration::from_millis(2);
+
+/// One step somebody asked for.
+pub(super) trait Job: Send {
+    /// Bytes taken in; zero for what is not an event.
+    fn weight(&self) -> usize;
+    /// Does it, within the open transaction. May run again after the transaction was undone.
+    fn run(&mut self, ledger: &mut Ledger<'_>) -> rusqlite::Result<()>;
+    /// Answers: with what the last run came to, or with why it is not on disk.
+    fn finish(self: Box<Self>, failure: Option<StoreError>);
+}
+
+struct Asked<F, T> {
+    weight: usize,
+    work: F,
+    outcome: Option<T>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for Asked<F, T>
+where
+    F: Fn(&mut Ledger<'_>) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn run(&mut self, ledger: &mut Ledger<'_>) -> rusqlite::Result<()> {
+        self.outcome = Some((self.work)(ledger)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, failure: Option<StoreError>) {
+        let outcome = match (failure, self.outcome) {
+            (None, Some(outcome)) => Ok(outcome),
+            (None, None) => Err(StoreError::Failed("it was not done".into())),
+            (Some(failure), _) => Err(failure),
+        };
+        // Whoever asked may have gone; what was done stays done.
+        let _gone = self.answer.send(outcome);
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// The way to the writing thread. The thread ends when this is dropped, after what is queued.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: SyncSender<Message>,
+    waiting: Arc<Waiting>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(committer: Committer, batch_max: usize) -> Result<Self, StoreError> {
+        let (queue, messages) = sync_channel(QUEUE_MAX);
+        let waiting = Arc::<Waiting>::default();
+        let batches = Batches { messages, waiting: waiting.clone(), most: batch_max.max(1), last: 1 };
+        let thread = thread::Builder::new().name("store-writer".into());
+        let started = thread.spawn(move || write(committer, batches));
+        started.map_err(|error| StoreError::Failed(format!("cannot start the writer: {error}")))?;
+        Ok(Self { queue, waiting })
+    }
+
+    /// Has `work` done in a transaction; returns once that is on disk. An event says its `weight` in bytes.
+    /// Queued when this is called, not when the future is first polled.
+    pub(super) fn ask<T, F>(
+        &self,
+        weight: usize,
+        work: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
+    where
+        F: Fn(&mut Ledger<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let queued = self.queue(Box::new(Asked { weight, work, outcome: None, answer }));
+        async move {
+            queued?;
+            answered.await.unwrap_or_else(|_gone| Err(closed()))
+        }
+    }
+
+    fn queue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let weight = job.weight();
+        let jobs = self.waiting.jobs.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.waiting.bytes.fetch_add(weight, Ordering::Relaxed);
+        // One event of any size may wait alone.
+        let refused = weight > 0 && (jobs >= INTAKE_MAX || (bytes > 0 && bytes + weight > INTAKE_BYTES_MAX));
+        let queued = match refused {
+            true => Err(StoreError::Busy),
+            false => self.queue.try_send(Message::Job(job)).map_err(|error| match error {
+                TrySendError::Full(_) => StoreError::Busy,
+                TrySendError::Disconnected(_) => closed(),
+            }),
+        };
+        if queued.is_err() {
+            self.waiting.leave(weight);
+        }
+        queued
+    }
+
+    /// Ends the thread after what is queued, and returns once the database is closed.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        match self.queue.try_send(Message::Close(answer)) {
+            Ok(()) => answered.await.map_err(|_gone| closed()),
+            Err(TrySendError::Full(_)) => Err(StoreError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(closed()),
+        }
+    }
+}
+
+impl Waiting {
+    fn leave(&self, weight: usize) {
+        self.jobs.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(weight, Ordering::Relaxed);
+    }
+}
+
+/// What a closed store answers.
+pub(super) fn closed() -> StoreError {
+    StoreError::Failed("it is closed".into())
+}
+
+fn write(mut committer: Committer, mut batches: Batches) {
+    let mut closing = None;
+    while closing.is_none() {
+        let Some(batch) = batches.next() else { break };
+        committer.commit(batch.jobs);
+        closing = batch.close;
+    }
+    // Whoever still waits behind the close is told by the queue's end.
+    drop(batches);
+    committer.close();
+    if let Some(closing) = closing {
+        let _gone = closing.send(());
+    }
+}
+
+/// What one commit holds, and who waits for the writer to end after it.
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    close: Option<oneshot::Sender<()>>,
+}
+
+struct Batches {
+    messages: Receiver<Message>,
+    waiting: Arc<Waiting>,
+    most: usize,
+    /// How many the last batch held.
+    last: usize,
+}
+
+impl Batches {
+    /// Everything queued, up to the most. While the last batch shows that more askers are about to come back, waits
+    /// for them a little: an fsync for half of them would only make the other half wait for a second one.
+    fn next(&mut self) -> Option<Batch> {
+        let mut batch = Vec::with_capacity(self.last + self.last / 2);
+        let mut message = self.messages.recv().ok()?;
+        let deadline = Instant::now() + LINGER_MAX;
+        let close = loop {
+            match message {
+                Message::Close(answer) => break Some(answer),
+                Message::Job(job) => batch.push(job),
+            }
+            message = match self.following(batch.len(), deadline) {
+                Some(message) => message,
+                None => break None,
+            };
+        };
+        for job in &batch {
+            self.waiting.leave(job.weight());
+        }
+        self.last = batch.len();
+        Some(Batch { jobs: batch, close })
+    }
+
+    fn following(&self, taken: usize, deadline: Instant) -> Option<Message> {
+        if taken >= self.most {
+            return None;
+        }
+        match self.messages.try_recv() {
+            Ok(message) => return Some(message),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        if taken >= self.last {
+            return None;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.messages.recv_timeout(left.min(LINGER_MAX / 10)).ok()
+    }
+}
+
+/// Maps what a whole batch failed with.
+pub(super) fn refuse_all(failures: &mut [Option<StoreError>], error: rusqlite::Error) {
+    let error = failure(error);
+    for slot in failures.iter_mut().filter(|slot| slot.is_none()) {
+        *slot = Some(error.clone());
+    }
+}
