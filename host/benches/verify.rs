@@ -16,6 +16,7 @@ use tollgate::base::names::PluginName;
 use tollgate::base::payload::Payload;
 use tollgate::base::secret::{Secret, SecretText, SecretValue};
 use tollgate::base::sizes::ByteSize;
+use tollgate::cli::plugin_build::{self, Progress};
 use tollgate::config::plan;
 use tollgate::plugin::Roles;
 use tollgate::plugin::call::Binding;
@@ -61,14 +62,18 @@ fn built() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned();
     let directory = root.join("target/bench-plugins");
     std::fs::create_dir_all(&directory).expect("a directory");
-    std::fs::copy(root.join("target/plugins/wasm32-wasip2/plugin/tollgate_github.wasm"), directory.join("github.wasm"))
-        .expect("copies");
+    plugin_build::build(&[root.join("plugins/github")], Some(&directory), &Progress::detect()).expect("builds");
     directory
 }
 
 async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Binding> {
     let limits = plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse };
-    let plan = plan::Plugins { directory: directory.to_owned(), defaults: limits, overrides: Default::default() };
+    let plan = plan::Plugins {
+        directory: directory.to_owned(),
+        sources: Vec::new(),
+        defaults: limits,
+        overrides: Default::default(),
+    };
     let plugins = Plugins::new(engine.clone(), plan, Box::new(Silent));
     let value = SecretValue { text: SecretText::new(SECRET.to_vec()).expect("not empty"), until: None };
     let secret = Secret { name: "signing".into(), values: [value].into() };

@@ -1,6 +1,8 @@
 //! tollgate, room by room. Layers are one-way:
 //! `base ← {config, telemetry} ← {net, upstream, plugin, store} ← gateway ← exchange ← {proxy, webhook} ← {edge, admin} ← app ← cli`.
 
+pub mod admin;
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;

@@ -1,3 +1,7 @@
 //! The `tollgate` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::cli::command::main()
+}

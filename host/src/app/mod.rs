@@ -102,13 +102,15 @@ impl App {
     pub async fn start(plan: Plan, surroundings: Surroundings) -> Result<Self, StartError> {
         let secrets = crate::config::secrets::resolve(&plan, &*surroundings.environment)?;
         let metrics = Arc::new(Metrics::new());
-        let engine = Engine::new(surroundings.cache.clone()).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let engine =
+            Engine::new(surroundings.cache.clone()).map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let workers = Workers::start(surroundings.workers).map_err(StartError::Workers)?;
         let admin_listener = std::net::TcpListener::bind(plan.admin.address)
             .map_err(|error| StartError::Listen("admin".into(), plan.admin.address, error))?;
         let store = open_store(&plan, &metrics).await?;
         let replugged = Arc::new(Notify::new());
-        let live = Live::build(plan, secrets, surroundings, &engine, metrics, store, &replugged, workers.count()).await?;
+        let live =
+            Live::build(plan, secrets, surroundings, &engine, metrics, store, &replugged, workers.count()).await?;
         let live = Arc::new(live);
 
         let (connections, background, admin_drain) = (Drain::default(), Drain::default(), Drain::default());
@@ -117,7 +119,8 @@ impl App {
             webhooks: Arc::new(Webhooks::new(live.store.clone(), live.clock().clone())),
             clock: live.clock().clone(),
         };
-        let edge = Edge::start(&live.plan().listeners, &served, &connections, &workers).map_err(StartError::Listeners)?;
+        let edge =
+            Edge::start(&live.plan().listeners, &served, &connections, &workers).map_err(StartError::Listeners)?;
 
         let health = Arc::new(Health::default());
         let admin = serve_admin(&live, &health, admin_listener, &admin_drain)?;
@@ -266,7 +269,11 @@ async fn sweep(live: Arc<Live>, drain: Drain) {
         let retention = Retention { delivered: plan.retain_delivered, dead: plan.retain_dead };
         match live.store.sweep(live.clock().now(), &retention).await {
             Ok(swept) if swept.undelivered > 0 => {
-                tracing::warn!(events = swept.events, undelivered = swept.undelivered, "swept events that were never delivered");
+                tracing::warn!(
+                    events = swept.events,
+                    undelivered = swept.undelivered,
+                    "swept events that were never delivered"
+                );
             }
             Ok(swept) => tracing::debug!(events = swept.events, duplicates = swept.duplicates, "swept"),
             Err(error) => tracing::error!(%error, "the store could not be swept"),

@@ -53,7 +53,12 @@ async fn look(live: &Live) -> Stamps {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len()))
         };
-        files.map(|path| { let stamp = stamp(&path); (path, stamp) }).collect()
+        files
+            .map(|path| {
+                let stamp = stamp(&path);
+                (path, stamp)
+            })
+            .collect()
     };
     tokio::task::spawn_blocking(stamps).await.unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 //! no reference that leads nowhere. A [`Plan`] is pure data; making one opens no socket and reads no secret.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -159,6 +160,8 @@ pub enum StoreUrl {
 pub struct Plugins {
     /// Absolute.
     pub directory: PathBuf,
+    /// Folders that `tollgate dev` builds plugins from; absolute.
+    pub sources: Vec<PathBuf>,
     /// What holds for a plugin with no table of its own.
     pub defaults: PluginLimits,
     /// `[plugin.NAME]`, resolved.
@@ -371,6 +374,19 @@ pub enum Segment {
     Literal(String),
     /// Any one segment that is not empty; the name is for people.
     Any(String),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Any(name) => write!(f, "/{{{name}}}")?,
+            }
+        }
+        if self.rest { f.write_str("/{*rest}") } else { Ok(()) }
+    }
 }
 
 /// What a header must be like.

@@ -203,12 +203,10 @@ impl Linked {
         let component = Component::new(engine.wasm(), wasm).map_err(says("it does not compile"))?;
         let kind = kind(engine, &component)?;
         let imports = imports(engine, &component)?;
-        let mut linker = engine.slow_linker();
-        linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
-        let slow = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
+        let slow = engine.slow_linker().instantiate_pre(&component).map_err(says("it does not link"))?;
         let fast = match kind {
             Kind::Verifier => {
-                let mut linker = engine.fast_linker();
+                let mut linker = engine.fast_linker().clone();
                 linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
                 let pre = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
                 Some(VerifierPre::new(pre).map_err(says("it is not a verifier"))?)

@@ -13,15 +13,17 @@ const DEFAULT: PluginLimits =
     PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1 };
 
 pub(super) fn read(root: &Section<'_>) -> Plugins {
-    let (directory, defaults) = root.within("plugins", |table| {
+    let (directory, sources, defaults) = root.within("plugins", |table| {
         let directory = table.take("directory", Item::file).unwrap_or_else(|| table.reading.absolute("plugins"));
-        (directory, limits(table, &DEFAULT))
+        let sources = table.take("sources", |item| item.each(Item::file));
+        (directory, sources, limits(table, &DEFAULT))
     });
     let overrides = root.named("plugin", PluginName::new, |table| {
         let sha256 = table.take("sha256", digest);
         Some(PluginOverride { limits: limits(table, &defaults), sha256 })
     });
-    Plugins { directory, defaults, overrides }
+    let sources = sources.unwrap_or_else(|| vec![root.reading.absolute("")]);
+    Plugins { directory, sources, defaults, overrides }
 }
 
 fn limits(table: &Section<'_>, outer: &PluginLimits) -> PluginLimits {

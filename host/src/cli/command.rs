@@ -1,0 +1,83 @@
+//! The command line: which commands there are, and the runtime each runs on.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{dev, plugin, run};
+
+/// A gateway that proxies every protocol your services speak and never loses a webhook.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve
+    Run(run::Arguments),
+    /// Build the plugins below a folder, serve, and rebuild and swap on save
+    Dev(dev::Arguments),
+    /// Build, test and look at plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: Shell,
+    },
+}
+
+/// Where the configuration is, for the commands that read it.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration
+    #[arg(short, long = "config", value_name = "FILE", default_value = "tollgate.toml")]
+    pub file: PathBuf,
+}
+
+/// Runs the command that was typed. Exit codes: 0 done, 1 failed while running, 2 bad usage or bad configuration.
+pub fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: threads do not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(dispatch(command));
+    // Blocking work that hangs (a name server, say) must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Plugin(command) => plugin::run(command).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Bad usage or bad configuration.
+pub const EXIT_USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+}

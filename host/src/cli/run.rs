@@ -1,0 +1,90 @@
+//! `tollgate run`: serve until told to stop.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::command::{ConfigFile, EXIT_USAGE};
+use super::terminal;
+use crate::app::{App, StartError, Surroundings};
+use crate::config::plan::{LogFormat, Plan};
+use crate::telemetry::logging::{self, Lines};
+
+/// `tollgate run`
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) async fn run(arguments: Arguments) -> ExitCode {
+    let plan = match crate::config::load(&arguments.config.file) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            eprintln!("{}", problems.render(terminal::colour()));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if let Err(error) = start_logging(&plan) {
+        eprintln!("error: {error}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    match App::start(plan, Surroundings::of_process()).await {
+        Ok(app) => until_stopped(app).await,
+        Err(error) => not_started(&error),
+    }
+}
+
+pub(super) fn start_logging(plan: &Plan) -> Result<(), logging::LoggingError> {
+    let lines = match plan.log.format {
+        LogFormat::Auto => Lines::Auto,
+        LogFormat::Pretty => Lines::Pretty,
+        LogFormat::Json => Lines::Json,
+    };
+    logging::start(lines, &plan.log.level)
+}
+
+pub(super) fn not_started(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Problems(problems) => {
+            eprintln!("{}", problems.render(terminal::colour()));
+            ExitCode::from(EXIT_USAGE)
+        }
+        other => {
+            eprintln!("error: {other}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; SIGHUP reloads. A second signal to stop ends at once.
+pub(super) async fn until_stopped(app: App) -> ExitCode {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
+        eprintln!("error: signals cannot be listened for");
+        return ExitCode::FAILURE;
+    };
+    loop {
+        tokio::select! {
+            Some(()) = hangup.recv() => {
+                // What went wrong is in the log.
+                let _outcome = app.reload().await;
+            }
+            () = either(&mut terminate, &mut interrupt) => break,
+        }
+    }
+    tokio::select! {
+        () = app.stop() => ExitCode::SUCCESS,
+        () = either(&mut terminate, &mut interrupt) => {
+            eprintln!("stopped at once: what was under way is cut");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
