@@ -84,7 +84,7 @@ impl Access {
     }
 
     /// The response is broken off.
-    pub fn broke_off(mut self: Box<Self>, reason: Reason, outcome: Outcome) {
+    pub fn broke_off(mut self, reason: Reason, outcome: Outcome) {
         self.metrics.error(self.protocol, reason);
         self.outcome = outcome;
     }
