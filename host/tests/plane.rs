@@ -497,6 +497,7 @@ type H2 =
 
 async fn h2(gateway: &TestGateway) -> H2 {
     let stream = TcpStream::connect(gateway.address).await.expect("connects");
+    stream.set_nodelay(true).expect("sets");
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("shakes hands");
     tokio::spawn(connection);
