@@ -56,6 +56,15 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     number.checked_mul(scale).map(Duration::from_millis)
 }
 
+/// `duration` as [`parse_duration`] reads it, in its largest whole unit; below a millisecond is cut off.
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let whole = |scale: u128| millis >= scale && millis.is_multiple_of(scale);
+    let (unit, scale) = units.into_iter().find(|(_, scale)| whole(*scale)).unwrap_or(("ms", 1));
+    format!("{}{unit}", millis / scale)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +87,13 @@ mod tests {
         for bad in ["", "5", "s", "5 s", "5w", "1.5s"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_show_in_their_largest_whole_unit() {
+        for text in ["0ms", "100ms", "1500ms", "90s", "5m", "25h", "7d"] {
+            assert_eq!(parse_duration(text).map(show_duration).as_deref(), Some(text));
+        }
+        assert_eq!(show_duration(Duration::from_secs(86_400)), "1d");
     }
 }

@@ -15,11 +15,15 @@ use crate::base::digest::Digest;
 use crate::base::names::{ListenerName, PluginName, ProductName, RouteName, SecretName};
 use crate::base::sizes::ByteSize;
 
+use super::problem::Source;
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The file it came from, absolute.
     pub file: PathBuf,
+    /// Its text and the places of its keys, for problems found after it was read.
+    pub source: Source,
     /// At least one.
     pub listeners: BTreeMap<ListenerName, Listener>,
     /// `[admin]`

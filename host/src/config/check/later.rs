@@ -1,0 +1,83 @@
+//! What belongs to the configuration's contract but is not served by this version: known, refused with its place, never
+//! silently ignored. Whoever builds one of these removes its line here and reads the key in its table's file.
+
+use crate::config::problem::{Problem, Source, Span};
+use crate::config::raw::Item;
+
+/// Keys, by the shape of their table.
+const KEYS: &[(&str, &str)] = &[
+    ("", "trace"),
+    ("listener.NAME", "tls"),
+    ("listener.NAME", "proxy_protocol"),
+    ("product.NAME", "health"),
+    ("product.NAME", "tls"),
+    ("product.NAME", "retries"),
+    ("product.NAME", "breaker"),
+    ("product.NAME", "sign"),
+    ("product.NAME.limits", "websockets"),
+    ("route.NAME", "rewrite"),
+    ("route.NAME", "rate"),
+    ("route.NAME", "cors"),
+    ("route.NAME", "plugin"),
+    ("route.NAME", "limits"),
+    ("route.NAME.webhook", "order_by"),
+];
+
+/// Values of keys that are served otherwise.
+const VALUES: &[(&str, &str)] = &[
+    ("product.NAME.upstreams", "h2c"),
+    ("product.NAME.upstreams", "https"),
+    ("route.NAME.webhook.mode", "sync"),
+    ("store.url", "postgres"),
+];
+
+/// Keys people look for in a table where they are not.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("product.NAME.timeouts", "handshake", GATEWAY),
+    ("product.NAME.timeouts", "header", GATEWAY),
+    ("product.NAME.timeouts", "keepalive", GATEWAY),
+    ("product.NAME.timeouts", "drain", GATEWAY),
+    ("product.NAME.timeouts", "drain_delay", GATEWAY),
+    ("route.NAME.timeouts", "handshake", GATEWAY),
+    ("route.NAME.timeouts", "header", GATEWAY),
+    ("route.NAME.timeouts", "keepalive", GATEWAY),
+    ("route.NAME.timeouts", "drain", GATEWAY),
+    ("route.NAME.timeouts", "drain_delay", GATEWAY),
+];
+
+const GATEWAY: &str = "it holds for the whole gateway: write it in [timeouts]";
+
+/// The keys of the table of this shape that are not served yet.
+pub(in crate::config) fn keys(shape: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter(move |(table, _)| *table == shape).map(|(_, key)| *key)
+}
+
+/// Every key that is not served yet, with the shape of its table.
+#[cfg(test)]
+pub(in crate::config) fn every_key() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KEYS.iter().copied()
+}
+
+/// Every value that is not served yet, with the shape of its key.
+#[cfg(test)]
+pub(in crate::config) fn every_value() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VALUES.iter().copied()
+}
+
+/// Where the unknown `key` belongs instead.
+pub(in crate::config) fn elsewhere(shape: &str, key: &str) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(table, name, _)| *table == shape && *name == key).map(|(_, _, help)| *help)
+}
+
+/// What is said of a key that is not served yet.
+pub(in crate::config) fn problem(source: &Source, at: Span, what: &str) -> Problem {
+    source.problem(at, format!("`{what}` is not served by this version yet")).help("remove it")
+}
+
+/// Reports when `value` of this item is one that is not served yet.
+pub(super) fn refuse_value(item: &Item<'_>, value: &str) {
+    if VALUES.contains(&(item.shape.as_str(), value)) {
+        let message = format!("`{value}` in `{}` is not served by this version yet", item.path);
+        item.reading.report(item.problem(message));
+    }
+}

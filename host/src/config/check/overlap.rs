@@ -1,0 +1,98 @@
+//! What only shows between tables: listeners on one address, routes that want the same requests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use http::Method;
+
+use crate::base::names::{ListenerName, RouteName};
+use crate::config::plan::{Admin, Listener, Route, Segment};
+use crate::config::raw::Reading;
+
+/// No two listeners, nor one and the admin's, share an address.
+pub(super) fn addresses(reading: &Reading, listeners: &BTreeMap<ListenerName, Listener>, admin: &Admin) {
+    let public = listeners.iter().map(|(name, listener)| (format!("listener.{name}"), listener.address));
+    let all: Vec<_> = std::iter::once(("admin".to_owned(), admin.address)).chain(public).collect();
+    for (index, (later, address)) in all.iter().enumerate() {
+        let Some((earlier, _)) = all[..index].iter().find(|(_, other)| collide(*address, *other)) else { continue };
+        let message = format!("`{later}` and `{earlier}` both listen on {address}");
+        let at = reading.source().span(&format!("{later}.address"));
+        reading.report(reading.source().problem(at, message).help("give one of them another address"));
+    }
+}
+
+/// Whether both cannot be bound: the same port, on the same address or on one that contains the other.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers =
+        |wide: SocketAddr, narrow: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+}
+
+/// No request is wanted equally by two routes.
+pub(super) fn routes(reading: &Reading, routes: &BTreeMap<RouteName, Route>) {
+    let mut shapes: BTreeMap<_, Vec<(&RouteName, &Route)>> = BTreeMap::new();
+    for (name, route) in routes {
+        let alike = shapes.entry(shape(route)).or_default();
+        for (other, _) in alike.iter().filter(|(_, other)| ambiguous(route, other)) {
+            report_ambiguous(reading, name, other);
+        }
+        alike.push((name, route));
+    }
+}
+
+fn report_ambiguous(reading: &Reading, a: &RouteName, b: &RouteName) {
+    let place = |name: &RouteName| reading.source().span(&format!("route.{name}"));
+    let (first, second) = if place(a) <= place(b) { (a, b) } else { (b, a) };
+    let at = reading.source().place(place(first));
+    let message = format!(
+        "`route.{second}` serves the same requests as `route.{first}` (line {}, column {})",
+        at.line, at.column
+    );
+    let help = "make one of them more specific: host, path, method, header or listeners";
+    reading.report(reading.source().problem(place(second), message).help(help));
+}
+
+/// Whether two routes of the same path shape can want the same request equally.
+fn ambiguous(a: &Route, b: &Route) -> bool {
+    overlap(&a.matcher.listeners, &b.matcher.listeners)
+        && same_host(a, b)
+        && same_methods(a, b)
+        && a.matcher.headers == b.matcher.headers
+}
+
+/// Empty is all.
+fn overlap<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|one| b.contains(one))
+}
+
+/// A host that only one of them names is more specific than none, so both must name one.
+fn same_host(a: &Route, b: &Route) -> bool {
+    let (a, b) = (&a.matcher.hosts, &b.matcher.hosts);
+    a.is_empty() == b.is_empty() && overlap(a, b)
+}
+
+/// The path without the names of its placeholders.
+fn shape(route: &Route) -> (Vec<Option<&str>>, bool) {
+    let path = &route.matcher.path;
+    let segments = path.segments.iter().map(|segment| match segment {
+        Segment::Literal(text) => Some(text.as_str()),
+        Segment::Any(_) => None,
+    });
+    (segments.collect(), path.rest)
+}
+
+/// Whether some method is served by both, with the same weight: a route that names methods is the more specific one.
+fn same_methods(a: &Route, b: &Route) -> bool {
+    let methods = |route: &Route| match (&route.webhook, route.matcher.methods.as_slice()) {
+        (_, named @ [_, ..]) => named.to_vec(),
+        (Some(_), []) => vec![Method::POST],
+        (None, []) => Vec::new(),
+    };
+    let serves = |methods: &[Method], method: &Method| {
+        methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
+    };
+    let (a, b) = (methods(a), methods(b));
+    a.is_empty() && b.is_empty()
+        || a.iter().any(|method| serves(&b, method))
+        || b.iter().any(|method| serves(&a, method))
+}

@@ -1,0 +1,486 @@
+//! Each check, by what it says of a file with one mistake.
+
+use std::path::Path;
+
+use crate::config::parse;
+
+const LISTENER: &str = "[listener.public]\naddress = \"127.0.0.1:8080\"\n";
+const PRODUCT: &str = "[product.app]\nbuiltin = \"echo\"\n";
+
+/// The problems of `text`, each as `line:column: message (help)`.
+fn found(text: &str) -> Vec<String> {
+    let problems = parse(text, Path::new("f")).err();
+    let lines = problems.iter().flatten().map(|problem| problem.to_string());
+    lines.map(|line| line.trim_start_matches("f:").to_owned()).collect()
+}
+
+/// What is wrong with `table`, the first in an otherwise good file.
+fn of(table: &str) -> Vec<String> {
+    found(&format!("{table}\n{LISTENER}"))
+}
+
+/// What is wrong with one route whose table begins with `keys`.
+fn of_route(keys: &str) -> Vec<String> {
+    found(&format!("[route.r]\n{keys}\nproduct = \"app\"\n{PRODUCT}{LISTENER}"))
+}
+
+/// What is wrong with a webhook table of these `keys`.
+fn of_webhook(keys: &str) -> Vec<String> {
+    let route = "[route.w]\npath = \"/w\"\nproduct = \"app\"\n";
+    found(&format!("[route.w.webhook]\nverifier = \"v\"\n{keys}\n{route}{PRODUCT}{LISTENER}"))
+}
+
+fn one(found: Vec<String>, problem: &str) {
+    assert_eq!(found, [problem]);
+}
+
+/// The one problem begins with `start` and ends with `end`; between them lies what the value's reader always says.
+fn one_about(found: Vec<String>, start: &str, end: &str) {
+    assert!(found.len() == 1 && found[0].starts_with(start) && found[0].ends_with(end), "{found:#?}");
+}
+
+#[test]
+fn good_files_have_no_problem() {
+    let none: [String; 0] = [];
+    assert_eq!(of(""), none);
+    assert_eq!(of_route("path = \"/\""), none);
+    assert_eq!(
+        of_webhook("tolerance = \"off\"\nduplicates = \"1s\"\noptions = { a = [1, 2.5, { b = 2026-01-01 }] }"),
+        none
+    );
+}
+
+#[test]
+fn values_of_another_type_say_what_was_expected_and_found() {
+    one(of("[limits]\nconnections = \"many\""), "2:15: `limits.connections` expects a whole number, found \"many\"");
+    one(of("[limits]\nheaders = 0"), "2:11: `limits.headers` expects a whole number from 1 to 10000, found 0");
+    one(
+        of("[limits]\nheaders = 99999999999999999999"),
+        "2:11: `limits.headers` expects a whole number from 1 to 10000, found 99999999999999999999",
+    );
+    one(
+        of("[limits]\nbuffer_bytes = \"1KiB\""),
+        "2:16: `limits.buffer_bytes` expects a size from 8KiB to 1GiB, found \"1KiB\"",
+    );
+    one(of("log = 1"), "1:7: `log` expects a table, found 1");
+    one(of("[log]\nformat = []"), "2:10: `log.format` expects \"auto\" or \"pretty\" or \"json\", found an array");
+    one(
+        of("[log]\nformat = \"jsno\""),
+        "2:10: `log.format` expects \"auto\" or \"pretty\" or \"json\", found \"jsno\" (did you mean \"json\"?)",
+    );
+    one(
+        of("[timeouts]\nidle = \"5 min\""),
+        "2:8: `timeouts.idle` expects a duration such as \"30s\" (ms, s, m, h, d), found \"5 min\"",
+    );
+    one(of("[timeouts]\nidle = \"0s\""), "2:8: `timeouts.idle` expects a duration above zero, found \"0s\"");
+    one(
+        of("[timeouts]\nidle = \"4000d\""),
+        "2:8: `timeouts.idle` expects a duration such as \"30s\" (ms, s, m, h, d), found \"4000d\"",
+    );
+    one(
+        of("[trust]\nproxies = [\"10.0.0.1/8\"]"),
+        "2:12: `trust.proxies[0]` expects an address range such as \"10.0.0.0/8\", found \"10.0.0.1/8\" (did you mean \"10.0.0.0/8\"?)",
+    );
+    one(
+        of("[plugin.x]\nsha256 = \"abc\""),
+        "2:10: `plugin.x.sha256` expects a SHA-256 digest of 64 hex digits, found \"abc\"",
+    );
+    one(
+        of("[plugins]\ndeadline = \"2m\""),
+        "2:12: `plugins.deadline` expects a duration of at most \"60s\", found \"2m\"",
+    );
+}
+
+#[test]
+fn unknown_keys_and_tables_are_refused() {
+    one(of("[listner.x]"), "1:2: unknown key `listner` (did you mean `listener`?)");
+    one(of("[route_s]"), "1:2: unknown key `route_s` (did you mean `route`?)");
+    one(
+        of("[store]\nretain = { delivred = \"7d\" }"),
+        "2:12: unknown key `store.retain.delivred` (did you mean `delivered`?)",
+    );
+    one(of("[admin]\nxyzzy = 1"), "2:1: unknown key `admin.xyzzy`");
+    one(
+        of("[product.app]\nbuiltin = \"echo\"\n[product.app.timeouts]\ndrain = \"1s\""),
+        "4:1: unknown key `product.app.timeouts.drain` (it holds for the whole gateway: write it in [timeouts])",
+    );
+}
+
+#[test]
+fn names_have_one_form() {
+    one(of("[product.My_App]\nbuiltin = \"echo\""), "1:10: `My_App` is not a name (did you mean `my_app`?)");
+    one(
+        of("[product.\"é\"]\nbuiltin = \"echo\""),
+        "1:10: `é` is not a name (a name begins with a-z or 0-9 and goes on with a-z, 0-9, `_` and `-`, 63 characters at most)",
+    );
+    one_about(
+        of_webhook("secrets = { Signing = \"x\" }\n[secret.x]\nenv = \"X\""),
+        "3:13: `Signing` is not a role",
+        "such as `signing`)",
+    );
+}
+
+#[test]
+fn references_lead_somewhere() {
+    one(of_route("path = \"/\"\nlisteners = [\"pubic\"]"), "3:14: unknown listener `pubic` (did you mean `public`?)");
+    one(of_webhook("secrets = { signing = \"none\" }"), "3:23: unknown secret `none` (there is no [secret.none])");
+    one(of("[admin]\nread_token = \"viewer\""), "2:14: unknown secret `viewer` (there is no [secret.viewer])");
+    one(
+        found(&format!("[route.r]\npath = \"/\"\nproduct = \"ap\"\n{PRODUCT}{LISTENER}")),
+        "3:11: unknown product `ap` (did you mean `app`?)",
+    );
+}
+
+#[test]
+fn a_wrong_table_is_one_problem_and_not_one_for_each_reference() {
+    let text = format!("[product.b]\nbuiltin = \"ehco\"\n[route.b]\npath = \"/b\"\nproduct = \"b\"\n{LISTENER}");
+    one(found(&text), "2:11: `product.b.builtin` expects \"echo\", found \"ehco\" (did you mean \"echo\"?)");
+}
+
+#[test]
+fn missing_keys_point_at_their_table() {
+    one(of("[listener.a]"), "1:1: `listener.a.address` is missing (for example address = \"0.0.0.0:8080\")");
+    one(of_route(""), "1:1: `route.r.path` is missing (path = \"/{*rest}\" serves every path)");
+    one(
+        of("[secret.s]"),
+        "1:1: `secret.s` has no value (write env = \"VARIABLE\" or file = \"PATH\", or values = [{ env = \"NEW\" }, { env = \"OLD\" }])",
+    );
+    one_about(of("[product.p]"), "1:1: `product.p` has no upstreams", "to try things out)");
+}
+
+#[test]
+fn a_gateway_listens_somewhere() {
+    one(found("[log]"), "1:1: no listener is configured (add [listener.public] with address = \"0.0.0.0:8080\")");
+}
+
+#[test]
+fn no_two_listeners_share_an_address() {
+    let twice =
+        |a: &str, b: &str| found(&format!("[listener.a]\naddress = \"{a}\"\n[listener.b]\naddress = \"{b}\"\n"));
+    for (a, b) in
+        [("1.2.3.4:80", "1.2.3.4:80"), ("0.0.0.0:80", "1.2.3.4:80"), ("[::]:80", "0.0.0.0:80"), ("[::1]:80", "[::]:80")]
+    {
+        one(
+            twice(a, b),
+            &format!("4:11: `listener.b` and `listener.a` both listen on {b} (give one of them another address)"),
+        );
+    }
+    for (a, b) in [
+        ("1.2.3.4:80", "1.2.3.5:80"),
+        ("1.2.3.4:80", "1.2.3.4:81"),
+        ("1.2.3.4:0", "1.2.3.4:0"),
+        ("[::1]:80", "0.0.0.0:80"),
+    ] {
+        assert_eq!(twice(a, b), [""; 0], "{a} {b}");
+    }
+    one_about(
+        found("[listener.a]\naddress = \"0.0.0.0:9090\"\n"),
+        "2:11: `listener.a` and `admin` both listen on",
+        "address)",
+    );
+}
+
+#[test]
+fn addresses_have_a_host_and_a_port() {
+    one_about(
+        of("[listener.a]\naddress = \":8080\""),
+        "2:11: `listener.a.address`",
+        "(every address is written \"0.0.0.0:8080\" or \"[::]:8080\")",
+    );
+    one_about(of("[listener.a]\naddress = \"::1\""), "2:11: `listener.a.address`", "(did you mean \"[::1]:8080\"?)");
+}
+
+#[test]
+fn an_admin_off_loopback_needs_a_token() {
+    one(
+        of("[admin]\naddress = \"0.0.0.0:9090\""),
+        "2:11: `admin.token` is required because 0.0.0.0:9090 is not a loopback address (add token = \"NAME\" and a [secret.NAME], or listen on 127.0.0.1)",
+    );
+    one(
+        of("[admin]\nmetrics = \"token\""),
+        "2:11: `admin.metrics` asks for a token, but there is none (add token or read_token, or write metrics = \"open\")",
+    );
+    one(of("[admin]\nhosts = [\"a:80\"]"), "2:10: `admin.hosts[0]` expects a host name without a port, found \"a:80\"");
+}
+
+#[test]
+fn secrets_come_from_one_place_and_are_not_repeated_by_messages() {
+    one(of("[secret.s]\nenv = \"A\"\nfile = \"b\""), "3:8: `secret.s` has both env and file (keep one of them)");
+    one(
+        of("[secret.s]\nenv = \"A\"\nvalues = [{ env = \"B\" }]"),
+        "3:10: `secret.s` has values beside env or file (put every value into values)",
+    );
+    one(of("[secret.s]\nvalues = []"), "2:10: `secret.s.values` expects at least one value, found an array");
+    one(
+        of("[secret.s]\nvalues = [{ until = 2026-01-01T00:00:00Z }]"),
+        "2:11: `secret.s.values[0]` has neither env nor file",
+    );
+    one(
+        of("[secret.s]\nvalues = [{ env = \"A\", until = 2026-01-01 }]"),
+        "2:32: `secret.s.values[0].until` expects a time with an offset, such as 2026-12-31T00:00:00Z, found 2026-01-01",
+    );
+    for text in ["value = \"hunter2\"", "values = [\"hunter2\"]", "env = \"hunter2!\""] {
+        let problems = parse(&format!("[secret.s]\n{text}\n"), Path::new("f")).expect_err("wrong");
+        assert!(!problems.render(false).contains("hunter2"), "{}", problems.render(false));
+        assert!(!serde_json::to_string(&problems).expect("is JSON").contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn the_store_is_a_file_or_a_database() {
+    one_about(
+        of("[store]\nurl = \"mysql://x\""),
+        "2:7: `store.url` expects \"sqlite:PATH\" or \"postgres://…\", found",
+        "\"mysql://x\"",
+    );
+    one_about(of("[store]\nurl = \"sqlite://a.db\""), "2:7: `store.url`", "(did you mean \"sqlite:a.db\"?)");
+    one_about(of("[store]\nurl = \"sqlite:a.db?mode=ro\""), "2:7: `store.url`", "(a plain path; it takes no options)");
+    one(
+        of("[store]\nurl = \"postgres://user@host/db\""),
+        "2:7: `postgres` in `store.url` is not served by this version yet",
+    );
+}
+
+#[test]
+fn upstreams_are_scheme_host_and_port() {
+    let of_upstream = |url: &str| of(&format!("[product.p]\nupstreams = [\"{url}\"]"));
+    for good in ["http://a", "http://a:1", "http://[::1]:9", "HTTP://A.example.", "http://10.0.0.1"] {
+        assert_eq!(of_upstream(good), [""; 0], "{good}");
+    }
+    for (bad, help) in [
+        ("a:80", "(it begins with http://, https:// or h2c://)"),
+        ("ftp://a", "(`ftp` is none of http, https and h2c)"),
+        ("http://a/", "(an upstream has no path: \"http://a\")"),
+        ("http://a?b", "(an upstream has no path: \"http://a\")"),
+        ("http://u@a", "(scheme://host[:port], nothing else)"),
+        ("http://a:0", "(scheme://host[:port], nothing else)"),
+        ("http://a:", "(scheme://host[:port], nothing else)"),
+        ("http://", "(scheme://host[:port], nothing else)"),
+        ("http://*.a", "(scheme://host[:port], nothing else)"),
+    ] {
+        one_about(of_upstream(bad), "2:14: `product.p.upstreams[0]` expects an upstream", help);
+    }
+    one(of_upstream("h2c://a"), "2:14: `h2c` in `product.p.upstreams[0]` is not served by this version yet");
+    one(of("[product.p]\nupstreams = []"), "2:13: `product.p.upstreams` expects at least one upstream, found an array");
+    one(
+        of("[product.p]\nupstreams = [\"http://a\", \"http://A:80\"]"),
+        "2:26: `product.p.upstreams[1]` repeats an upstream (remove it)",
+    );
+    one(
+        of("[product.p]\nupstreams = [\"http://a\"]\nbuiltin = \"echo\""),
+        "3:11: `product.p` has both upstreams and builtin (keep one of them)",
+    );
+    one(
+        of("[product.p]\nbuiltin = \"echo\"\nhost = \"a b\""),
+        "3:8: `product.p.host` expects \"client\", \"upstream\" or a host, found \"a b\"",
+    );
+}
+
+#[test]
+fn path_patterns_are_in_normal_form() {
+    for good in ["/", "/a/{b}/c", "/{*rest}", "/a//b/", "/{b}/", "/%C3%BC"] {
+        assert_eq!(of_route(&format!("path = \"{good}\"")), [""; 0], "{good}");
+    }
+    for (bad, normal) in [("/a/../b", "/b"), ("/%61", "/a"), ("/%c3%bc", "/%C3%BC"), ("/a/.", "/a/")] {
+        one(
+            of_route(&format!("path = \"{bad}\"")),
+            &format!(
+                "2:8: `route.r.path` is not in normal form (requests are compared in normal form: write {normal:?})"
+            ),
+        );
+    }
+    for (bad, help) in [
+        ("a", "(a path begins with /)"),
+        ("/a?b", "(? is not allowed in a path unless escaped as %3F)"),
+        ("/ü", "(the byte 0xC3 is not allowed in a path unless escaped)"),
+        ("/..", "(its .. segments lead above the root)"),
+        ("/{*rest}/a", "(`{*rest}` can only be last)"),
+        ("/a{b}", "({name} and {*rest} stand for whole segments, `a{b}` is neither)"),
+        ("/*", "({name} and {*rest} stand for whole segments, `*` is neither)"),
+        ("/{}", "(`{}` needs a name of letters, digits, `_` and `-`)"),
+        ("/{*}", "(`{*}` needs a name of letters, digits, `_` and `-`)"),
+        ("/{a}/{a}", "(`a` stands in it twice)"),
+    ] {
+        one_about(of_route(&format!("path = \"{bad}\"")), "2:8: `route.r.path` expects a path pattern", help);
+    }
+}
+
+#[test]
+fn hosts_of_routes_are_names_without_ports() {
+    let of_host = |host: &str| of_route(&format!("path = \"/\"\nhost = [\"{host}\"]"));
+    for good in ["a.example", "*.a.example", "A.Example.", "[::1]", "10.0.0.1"] {
+        assert_eq!(of_host(good), [""; 0], "{good}");
+    }
+    for (bad, help) in [
+        ("a.example:80", "(ports are ignored in matching: write \"a.example\")"),
+        ("a.*.example", "(a wildcard is the whole first label: *.)"),
+        ("bücher.example", "(write names outside ASCII as A-labels (xn--…))"),
+        ("*.10.0.0.1", "found \"*.10.0.0.1\""),
+        ("*.", "found \"*.\""),
+    ] {
+        one_about(of_host(bad), "3:9: `route.r.host[0]` expects a host", help);
+    }
+    one(
+        of_route("path = \"/\"\nhost = []"),
+        "3:8: `route.r.host` expects at least one, found an array (leave the key out for all of them)",
+    );
+    one(of_route("path = \"/\"\nhost = [\"a\", \"A\"]"), "3:8: `route.r.host` names one twice");
+}
+
+#[test]
+fn methods_are_upper_case_and_spelt_right() {
+    for (bad, help) in [
+        ("get", "(did you mean \"GET\"?)"),
+        ("PSOT", "(did you mean \"POST\"?)"),
+        ("CONNECT", "a WebSocket is a GET)"),
+        ("A B", "found \"A B\""),
+    ] {
+        one_about(
+            of_route(&format!("path = \"/\"\nmethod = \"{bad}\"")),
+            "3:10: `route.r.method` expects a method",
+            help,
+        );
+    }
+    assert_eq!(of_route("path = \"/\"\nmethod = [\"GET\", \"PROPFIND\"]"), [""; 0]);
+}
+
+#[test]
+fn header_predicates_are_about_fields_that_can_exist() {
+    one(of_route("path = \"/\"\nheader = { \"a b\" = \"c\" }"), "3:12: \"a b\" is not the name of a header");
+    one(
+        of_route("path = \"/\"\nheader = { Host = \"c\" }"),
+        "3:12: hosts are matched by the route's own key (write host = […])",
+    );
+    one(
+        of_route("path = \"/\"\nheader = { a = \" c\" }"),
+        "3:16: `route.r.header.a` expects a value that a header can have, found \" c\"",
+    );
+    one(
+        of_route("path = \"/\"\nheader = { a = 1 }"),
+        "3:16: `route.r.header.a` expects a value, { present = true } or { present = false }, found 1",
+    );
+    one(
+        of_route("path = \"/\"\nheader = { a = { present = 1 } }"),
+        "3:28: `route.r.header.a.present` expects true or false, found 1",
+    );
+    one(
+        of_route("path = \"/\"\nheader = { a = \"1\", A = \"2\" }"),
+        "3:10: `route.r.header` names a header twice (case does not matter)",
+    );
+}
+
+#[test]
+fn duplicates_are_known_for_twice_the_tolerance() {
+    one(
+        of_webhook("duplicates = \"9m\""),
+        "3:14: duplicates are known for 9m, less than twice the tolerance of 5m (a longer `duplicates` or a shorter `tolerance`)",
+    );
+    one(
+        of_webhook("tolerance = \"13h\""),
+        "3:13: duplicates are known for 1d, less than twice the tolerance of 13h (a longer `duplicates` or a shorter `tolerance`)",
+    );
+    for good in ["duplicates = \"10m\"", "duplicates = \"off\"", "duplicates = \"1s\"\ntolerance = \"off\""] {
+        assert_eq!(of_webhook(good), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn webhook_keys_are_checked() {
+    one(
+        of_webhook("max_body = \"2GiB\""),
+        "3:12: bodies of up to 2GiB do not fit into `limits.intake_bytes` (1GiB) (a smaller `max_body` or a larger `limits.intake_bytes`)",
+    );
+    one(of_webhook("mode = \"sync\""), "3:8: `sync` in `route.w.webhook.mode` is not served by this version yet");
+    one(
+        of_webhook("order_by = \"plugin\""),
+        "3:1: `route.w.webhook.order_by` is not served by this version yet (remove it)",
+    );
+    one(
+        of_webhook("refuse_status = 500"),
+        "3:17: `route.w.webhook.refuse_status` expects a whole number from 400 to 499, found 500",
+    );
+    one(
+        of_webhook("answer = { status = 302 }"),
+        "3:21: `route.w.webhook.answer.status` expects a whole number from 200 to 299, found 302",
+    );
+    one(of_webhook("answer = { status = 204, body = \"x\" }"), "3:33: an answer with status 204 has no body");
+    one(
+        of_webhook("answer = { content_type = \"text/plain\" }"),
+        "3:27: a content type without a body (add body, or remove it)",
+    );
+    one_about(
+        of_webhook("deliver_path = \"/a/../b?c\""),
+        "3:16: `route.w.webhook.deliver_path` expects a path in normal form",
+        "(did you mean \"/b?c\"?)",
+    );
+    one_about(
+        of_webhook("deliver_path = \"/a?b c\""),
+        "3:16: `route.w.webhook.deliver_path` expects a query",
+        "found \"/a?b c\"",
+    );
+    one_about(
+        of_webhook("options = { a = [9007199254740993] }"),
+        "3:18: `route.w.webhook.options.a[0]` expects a whole number from -9007",
+        "found 9007199254740993",
+    );
+    one_about(of_webhook("options = { a = nan }"), "3:17: `route.w.webhook.options.a` expects a number", "found nan");
+    one(
+        of_webhook("[route.w.webhook.retry]\njitter = 2"),
+        "4:10: `route.w.webhook.retry.jitter` expects a number from 0 to 1, found 2",
+    );
+    one(
+        of_webhook("[route.w.webhook.retry]\nschedule = [\"5s\", 5]"),
+        "4:19: `route.w.webhook.retry.schedule[1]` expects a duration such as \"30s\" (ms, s, m, h, d), found 5",
+    );
+}
+
+/// What is wrong with two routes of these keys.
+fn of_two_routes(a: &str, b: &str) -> Vec<String> {
+    let listeners = "[listener.secure]\naddress = \"127.0.0.1:8443\"\n";
+    found(&format!(
+        "[route.a]\nproduct = \"app\"\n{a}\n[route.b]\nproduct = \"app\"\n{b}\n{PRODUCT}{LISTENER}{listeners}"
+    ))
+}
+
+#[test]
+fn two_routes_for_the_same_requests_are_named_with_both_places() {
+    for (a, b) in [
+        ("path = \"/x/{id}\"", "path = \"/x/{name}\""),
+        ("path = \"/x/{*rest}\"", "path = \"/x/{*all}\""),
+        ("path = \"/x\"; listeners = [\"public\"]", "path = \"/x\""),
+        ("path = \"/x\"; host = [\"a\", \"b\"]", "path = \"/x\"; host = [\"b\", \"c\"]"),
+        ("path = \"/x\"; method = [\"GET\", \"POST\"]", "path = \"/x\"; method = [\"POST\", \"PUT\"]"),
+        ("path = \"/x\"; method = [\"GET\"]", "path = \"/x\"; method = [\"HEAD\"]"),
+        ("path = \"/x\"; header = { A = \"1\" }", "path = \"/x\"; header = { a = \"1\" }"),
+        ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; webhook = { verifier = \"v\" }"),
+        ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; method = [\"POST\"]"),
+    ] {
+        let (a, b) = (a.replace("; ", "\n"), b.replace("; ", "\n"));
+        let line = 4 + a.matches('\n').count();
+        one(
+            of_two_routes(&a, &b),
+            &format!(
+                "{line}:1: `route.b` serves the same requests as `route.a` (line 1, column 1) (make one of them more specific: host, path, method, header or listeners)"
+            ),
+        );
+    }
+}
+
+#[test]
+fn routes_that_differ_where_it_matters_stand_side_by_side() {
+    for (a, b) in [
+        ("path = \"/x/{id}\"", "path = \"/x/y\""),
+        ("path = \"/x/{id}\"", "path = \"/x/{*id}\""),
+        ("path = \"/x\"", "path = \"/x/\""),
+        ("path = \"/x\"; listeners = [\"public\"]", "path = \"/x\"; listeners = [\"secure\"]"),
+        ("path = \"/x\"; host = \"a\"", "path = \"/x\"; host = \"*.a\""),
+        ("path = \"/x\"; host = \"a\"", "path = \"/x\""),
+        ("path = \"/x\"; method = \"GET\"", "path = \"/x\"; method = \"POST\""),
+        ("path = \"/x\"; method = \"GET\"", "path = \"/x\""),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { a = \"2\" }"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\""),
+        ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; method = \"GET\""),
+    ] {
+        assert_eq!(of_two_routes(&a.replace("; ", "\n"), &b.replace("; ", "\n")), [""; 0], "{a} {b}");
+    }
+}
