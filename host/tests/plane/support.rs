@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tollgate::base::clock::Clock;
 use tollgate::base::drain::Drain;
-use tollgate::base::names::{ListenerName, ProductName, RouteName};
-use tollgate::base::sizes::ByteSize;
+use tollgate::base::names::{ProductName, RouteName};
 use tollgate::config::plan::{
-    Admin, Backend, Balance, Delivery, HostPolicy, Limits, Listener, Log, LogFormat, Match, PathPattern, Plan,
-    PluginLimits, Plugins, Product, Route, Segment, Store, StoreUrl, Timeouts, UpstreamScheme, UpstreamUrl,
+    Backend, Match, PathPattern, Plan, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
 };
 use tollgate::edge::Edge;
 use tollgate::gateway::{Current, build};
@@ -35,33 +34,22 @@ pub fn name(text: &str) -> ProductName {
     ProductName::new(text).expect("a name")
 }
 
-pub fn timeouts() -> Timeouts {
-    let seconds = |seconds| Some(Duration::from_secs(seconds));
-    Timeouts {
-        handshake: seconds(5),
-        header: seconds(10),
-        body: seconds(30),
-        keepalive: seconds(75),
-        connect: seconds(2),
-        response: seconds(30),
-        idle: seconds(300),
-        total: None,
-        drain: seconds(30),
-        drain_delay: None,
-    }
-}
+/// One listener on a free port, an `echo` product at `/echo/{*rest}`, and nobody trusted.
+const BASE: &str = r#"
+[listener.public]
+address = "127.0.0.1:0"
+[trust]
+proxies = []
+[product.echo]
+builtin = "echo"
+[route.echo]
+path = "/echo/{*rest}"
+product = "echo"
+"#;
 
-fn product(backend: Backend) -> Product {
-    Product {
-        backend,
-        host: HostPolicy::Client,
-        balance: Balance::P2c,
-        allow: vec![],
-        sign: None,
-        connections: None,
-        timeouts: timeouts(),
-        delivery: Delivery { concurrency: 32, rate: None },
-    }
+/// The plan of [`BASE`]; the rest is added to it.
+pub fn plan() -> Plan {
+    tollgate::config::parse(BASE, Path::new("/tollgate.toml")).expect("a good configuration")
 }
 
 fn pattern(path: &str) -> PathPattern {
@@ -71,46 +59,6 @@ fn pattern(path: &str) -> PathPattern {
         segments.pop();
     }
     PathPattern { segments, rest }
-}
-
-/// A plan with one listener on a free port, an `echo` product at `/echo/{*rest}`, and what is added to it.
-pub fn plan() -> Plan {
-    let plugins = PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1 };
-    let public = Listener { address: "127.0.0.1:0".parse().expect("an address") };
-    let plan = Plan {
-        file: "/tollgate.toml".into(),
-        listeners: [(ListenerName::new("public").expect("a name"), public)].into(),
-        admin: Admin {
-            address: "127.0.0.1:0".parse().expect("an address"),
-            token: None,
-            read_token: None,
-            metrics_need_token: false,
-            hosts: vec![],
-        },
-        limits: Limits {
-            connections: 1000,
-            websockets: 100,
-            header_bytes: ByteSize(32 << 10),
-            headers: 100,
-            h2_streams: 256,
-            buffer_bytes: ByteSize(64 << 10),
-            intake_bytes: ByteSize(1 << 30),
-        },
-        log: Log { format: LogFormat::Json, level: "info".into() },
-        trusted: vec![],
-        timeouts: timeouts(),
-        store: Store {
-            url: StoreUrl::Sqlite("/tollgate.db".into()),
-            retain_delivered: None,
-            retain_dead: None,
-            max_bytes: None,
-        },
-        plugins: Plugins { directory: "/plugins".into(), defaults: plugins, overrides: BTreeMap::new() },
-        secrets: BTreeMap::new(),
-        products: [(name("echo"), product(Backend::Echo))].into(),
-        routes: BTreeMap::new(),
-    };
-    with_route(plan, "echo", "/echo/{*rest}", &[], "echo")
 }
 
 pub fn with_route(mut plan: Plan, route: &str, path: &str, methods: &[Method], product: &str) -> Plan {
@@ -129,7 +77,9 @@ pub fn with_upstream(mut plan: Plan, addresses: &[SocketAddr]) -> Plan {
         host: address.ip().to_string(),
         port: address.port(),
     };
-    plan.products.insert(name("up"), product(Backend::Upstreams(addresses.iter().map(url).collect())));
+    let backend = Backend::Upstreams(addresses.iter().map(url).collect());
+    let up = Product { backend, ..plan.products["echo"].clone() };
+    plan.products.insert(name("up"), up);
     with_route(plan, "up", "/{*rest}", &[], "up")
 }
 
