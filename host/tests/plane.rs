@@ -441,6 +441,26 @@ async fn a_product_has_no_more_connections_than_it_may() {
 }
 
 #[tokio::test]
+async fn waiting_for_a_busy_product_ends_in_a_503() {
+    let mut upstream = Upstream::start().await;
+    let mut plan = with_timeouts(with_upstream(plan(), &[upstream.address]), |timeouts| {
+        timeouts.connect = Some(Duration::from_millis(100));
+    });
+    plan.products.get_mut(&support::name("up")).expect("a product").connections = Some(1);
+    let gateway = TestGateway::start(&plan);
+    let mut first = gateway.connect().await;
+    first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut inbound = upstream.connection().await;
+    inbound.request().await;
+    let mut second = gateway.connect().await;
+    second.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (head, body) = second.response().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && body.contains("\"upstream_busy\""), "{head}{body}");
+    inbound.ok("ok").await;
+    assert_eq!(first.response().await.1, "ok");
+}
+
+#[tokio::test]
 async fn a_drain_finishes_what_is_under_way_and_closes() {
     let (gateway, mut upstream) = gateway().await;
     let mut idle = gateway.connect().await;
