@@ -106,10 +106,10 @@ impl Handler {
         protocol: &mut Protocol,
     ) -> Result<Exchange, RequestError> {
         let Arrived { id, gateway, started, peer } = arrived;
+        check::head(request, &gateway.limits)?;
         let path = path::normalise(request.uri().path()).map_err(|_| RequestError::Path)?;
         let path: Arc<str> = path.into();
         access.path(Arc::clone(&path));
-        check::head(request, &gateway.limits)?;
         let host = check::host(request)?;
         let asked = Asked {
             listener: &self.listener,

@@ -55,7 +55,7 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let special = matches!(
         address.octets(),
-        [0 | 10 | 127, ..]
+        [0 | 10 | 127 | 224..=255, ..]
             | [100, 64..=127, ..]
             | [169, 254, ..]
             | [172, 16..=31, ..]
@@ -65,7 +65,6 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | [198, 18..=19, ..]
             | [198, 51, 100, _]
             | [203, 0, 113, _]
-            | [224..=255, ..]
     );
     !special
 }

@@ -62,7 +62,8 @@ impl Upstream {
                 return Ok((connection, true));
             }
             let limit = earlier(self.plan.connect.map(|limit| Instant::now() + limit), deadline);
-            let connecting = self.connect(endpoint, fresh);
+            let mut queued = false;
+            let connecting = self.connect(endpoint, fresh, &mut queued);
             left -= 1;
             let connected = match limit {
                 Some(limit) => timeout_at(limit, connecting).await.unwrap_or(Err(UpstreamError::ConnectTimeout)),
@@ -73,6 +74,8 @@ impl Upstream {
                 Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     return Err(UpstreamError::Deadline);
                 }
+                // The product's sockets are counted together, so another of its upstreams has no more room.
+                Err(_) if queued => return Err(UpstreamError::Busy),
                 Err(error) if left == 0 => return Err(error),
                 Err(_) => self.connect_retries.inc(),
             }
@@ -80,8 +83,13 @@ impl Upstream {
         }
     }
 
-    /// A new connection to `endpoint`, or one that became free while waiting for leave to make one.
-    async fn connect(&self, endpoint: &Arc<Endpoint>, fresh: bool) -> Result<(Checkout, bool), UpstreamError> {
+    /// A new connection to `endpoint`, or one that became free while `queued` for leave to make one.
+    async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        fresh: bool,
+        queued: &mut bool,
+    ) -> Result<(Checkout, bool), UpstreamError> {
         let slot = loop {
             let mut changed = pin!(self.slots.wait());
             changed.as_mut().enable();
@@ -92,9 +100,11 @@ impl Upstream {
                 return Ok((connection, true));
             }
             if !self.endpoints.iter().any(|other| other.evict()) {
+                *queued = true;
                 changed.await;
             }
         };
+        *queued = false;
         let connection = self.handshake(endpoint, slot).await?;
         Ok((connection, false))
     }
