@@ -4,6 +4,7 @@
 mod answers;
 mod front_door;
 mod layers;
+mod misbehaving;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

@@ -51,6 +51,11 @@ impl GatewayProcess {
         self.lines.borrow().iter().find(|line| line.contains(text)).cloned().expect("it was there")
     }
 
+    /// The log so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
