@@ -10,6 +10,7 @@ use super::super::StoreError;
 use super::bodies::Bodies;
 use super::checkpoint::Checkpointer;
 use super::failure;
+use super::keys::{KeyChanges, Keys};
 use super::ledger::{Ledger, Moves, Numbers};
 use super::lock::Lock;
 use super::schema::PAGE_BYTES;
@@ -34,6 +35,7 @@ pub(super) struct Bounds {
 pub(super) struct Committer {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
+    pub(super) keys: Keys,
     pub(super) bounds: Bounds,
     pub(super) bodies: Arc<Bodies>,
     pub(super) tally: Arc<Tally>,
@@ -68,6 +70,8 @@ impl Committer {
         for (job, failure) in batch.into_iter().zip(failures) {
             job.finish(failure);
         }
+        // What fails here is tried again after the next batch; the keys stay where they are.
+        let _later = self.keys.step(&self.connection);
         if let Some(checkpointer) = &self.checkpointer {
             checkpointer.committed();
         }
@@ -103,12 +107,13 @@ impl Committer {
         care: Care,
     ) -> rusqlite::Result<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = self.run(batch, failures, care).and_then(|(moves, wakes)| {
+        let done = self.run(batch, failures, care).and_then(|outcome| {
             self.connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok((moves, wakes))
+            Ok(outcome)
         });
         match done {
-            Ok((moves, wakes)) => {
+            Ok((moves, wakes, key_changes)) => {
+                self.keys.apply(key_changes);
                 self.tally.apply(moves, wakes);
                 Ok(())
             }
@@ -127,19 +132,26 @@ impl Committer {
         batch: &mut [Box<dyn Job>],
         failures: &mut [Option<StoreError>],
         care: Care,
-    ) -> rusqlite::Result<(Moves, bool)> {
+    ) -> rusqlite::Result<(Moves, bool, KeyChanges)> {
         let intake = batch.iter().any(|job| job.weight() > 0);
         let room = if intake { self.room()? } else { 0 };
         let connection = &self.connection;
-        let numbers = &mut self.numbers;
-        let mut ledger = Ledger { connection, numbers, room, moves: [0; 6], wakes: false };
+        let mut ledger = Ledger {
+            connection,
+            numbers: &mut self.numbers,
+            keys: &self.keys,
+            key_changes: KeyChanges::default(),
+            room,
+            moves: [0; 6],
+            wakes: false,
+        };
         for (job, slot) in batch.iter_mut().zip(failures).filter(|(_, slot)| slot.is_none()) {
             match care {
                 Care::Together => job.run(&mut ledger)?,
                 Care::Apart => *slot = run_apart(job.as_mut(), &mut ledger)?,
             }
         }
-        Ok((ledger.moves, ledger.wakes))
+        Ok((ledger.moves, ledger.wakes, ledger.key_changes))
     }
 
     /// Bytes that may still be taken in.
@@ -170,6 +182,7 @@ impl Committer {
 fn run_apart(job: &mut dyn Job, ledger: &mut Ledger<'_>) -> rusqlite::Result<Option<StoreError>> {
     let connection = ledger.connection;
     let (moves, wakes, room) = (ledger.moves, ledger.wakes, ledger.room);
+    let keys = ledger.key_changes.mark();
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let Err(error) = job.run(ledger) else {
         connection.prepare_cached("RELEASE job")?.execute([])?;
@@ -181,5 +194,6 @@ fn run_apart(job: &mut dyn Job, ledger: &mut Ledger<'_>) -> rusqlite::Result<Opt
     connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     connection.prepare_cached("RELEASE job")?.execute([])?;
     (ledger.moves, ledger.wakes, ledger.room) = (moves, wakes, room);
+    ledger.key_changes.back_to(keys);
     Ok(Some(failure(error)))
 }
