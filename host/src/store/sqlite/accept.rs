@@ -35,13 +35,16 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The entry of `event`, whose body is at `body` and has the checksum `crc`.
-    pub(super) fn new(event: NewEvent, body: Kept, crc: u32) -> Result<Self, StoreError> {
+    pub(super) fn new(mut event: NewEvent, body: Kept, crc: u32) -> Result<Self, StoreError> {
         if event.products.is_empty() || event.products.len() as i64 >= DELIVERIES_MAX {
             let expected = format!("expected 1 to {} products, not {}", DELIVERIES_MAX - 1, event.products.len());
             return Err(StoreError::Failed(expected));
         }
         let head = record::encode_head(&event.head);
         let redacted = record::encode_names(&event.redacted);
+        // Freed here rather than by the writer, who would take turns for the allocator with everyone else.
+        event.head.headers = Vec::new();
+        event.redacted = Vec::new();
         Ok(Self { event, head, redacted, crc, body })
     }
 
