@@ -16,6 +16,7 @@ mod accept;
 mod bodies;
 mod checkpoint;
 mod commit;
+mod keys;
 mod lease;
 mod ledger;
 mod load;
@@ -46,6 +47,7 @@ use self::accept::{Entry, Kept};
 use self::bodies::Bodies;
 use self::checkpoint::Checkpointer;
 use self::commit::{Bounds, Committer};
+use self::keys::Keys;
 use self::lease::{Claimed, Fence};
 use self::lock::Lock;
 use self::pool::Pool;
@@ -128,6 +130,7 @@ impl SqliteStore {
         upkeep::remove_orphans(&connection, &bodies, Duration::ZERO)?;
         let tally = Arc::new(Tally::count(&connection).map_err(failure)?);
         let numbers = upkeep::numbers(&connection).map_err(failure)?;
+        let keys = Keys::load(&connection).map_err(failure)?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let bounds = Bounds {
             max_bytes: options.max_bytes,
@@ -137,6 +140,7 @@ impl SqliteStore {
         let committer = Committer {
             connection,
             numbers,
+            keys,
             bounds,
             bodies: bodies.clone(),
             tally: tally.clone(),
