@@ -1,5 +1,5 @@
 //! What the embedded store does on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's
-//! temporary folder, or where `TMPDIR` says; measure on the disk that matters.
+//! temporary folder, or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs one line.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,12 +20,22 @@ const LASTS: Duration = Duration::from_secs(5);
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     println!("{:<34} {:>10} {:>9} {:>9} {:>9} {:>10}", "", "per second", "p50 ms", "p99 ms", "max ms", "per commit");
-    accepts(folder.path(), "accept, one fsync each", 64, 1);
-    accepts(folder.path(), "accept, 1 producer", 1, 256);
-    accepts(folder.path(), "accept, 8 producers", 8, 256);
-    accepts(folder.path(), "accept, 64 producers", 64, 256);
-    accepts(folder.path(), "accept, 256 producers", 256, 256);
-    deliveries(folder.path(), 100_000);
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|part| name.contains(part.as_str()));
+    for (name, producers, batch_max) in [
+        ("accept, one fsync each", 64, 1),
+        ("accept, 1 producer", 1, 256),
+        ("accept, 8 producers", 8, 256),
+        ("accept, 64 producers", 64, 256),
+        ("accept, 256 producers", 256, 256),
+    ] {
+        if is_asked(name) {
+            accepts(folder.path(), name, producers, batch_max);
+        }
+    }
+    if is_asked("claim 64 and settle each") {
+        deliveries(folder.path(), 100_000);
+    }
 }
 
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{dev, plugin, run};
+use super::{check, dev, events, explain, plugin, run};
 
 /// A gateway that proxies every protocol your services speak and never loses a webhook.
 #[derive(Debug, Parser)]
@@ -20,11 +20,17 @@ struct Arguments {
 enum Command {
     /// Serve
     Run(run::Arguments),
+    /// Find every problem in the configuration, its secrets and its plugins
+    Check(check::Arguments),
     /// Build the plugins below a folder, serve, and rebuild and swap on save
     Dev(dev::Arguments),
+    /// Say which route would serve a request, and why the others would not
+    Explain(explain::Arguments),
     /// Build, test and look at plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Look at the webhook log and its dead letters, replay and drop
+    Events(events::Arguments),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -36,7 +42,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
     /// The configuration
-    #[arg(short, long = "config", value_name = "FILE", default_value = "tollgate.toml")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "tollgate.toml")]
     pub file: PathBuf,
 }
 
@@ -60,8 +66,11 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Check(arguments) => check::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments).await,
         Command::Plugin(command) => plugin::run(command).await,
+        Command::Events(arguments) => events::run(arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -2,6 +2,7 @@
 //! it, so a slow reader slows the writer.
 
 use std::fmt;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::pool::Checkout;
+use crate::base::payload::Payload;
 
 /// Why a request's body ended before its end. The client's doing, each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,14 @@ impl Outgoing {
     /// A body that comes as it is sent.
     pub fn stream(source: Source) -> Self {
         Self(Kind::Stream(source, Arc::new(Progress::new())))
+    }
+
+    /// A kept body, read as it is sent.
+    pub fn payload(payload: &Payload) -> Self {
+        match payload {
+            Payload::Memory(bytes) => Self::full(bytes.clone()),
+            Payload::File(_) => Self::stream(Box::pin(Kept { payload: payload.clone(), offset: 0, reading: None })),
+        }
     }
 
     /// The same body once more, where that is possible.
@@ -124,6 +134,47 @@ impl Body for Outgoing {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Stream(source, _) => source.size_hint(),
         }
+    }
+}
+
+/// How much of a kept body is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A body kept in a file on its way out, a chunk at a time. Reading may wait for the disk, so it is done off the runtime.
+struct Kept {
+    payload: Payload,
+    offset: u64,
+    reading: Option<tokio::task::JoinHandle<std::io::Result<Bytes>>>,
+}
+
+impl Body for Kept {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let (payload, offset) = (self.payload.clone(), self.offset);
+        let reading =
+            self.reading.get_or_insert_with(|| tokio::task::spawn_blocking(move || payload.read(offset, CHUNK)));
+        let read = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        Poll::Ready(Some(match read {
+            Ok(Ok(bytes)) if !bytes.is_empty() => {
+                self.offset += bytes.len() as u64;
+                Ok(Frame::data(bytes))
+            }
+            _ => Err(BodyFault::Cut),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.offset >= self.payload.length()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.payload.length().saturating_sub(self.offset))
     }
 }
 

@@ -1,32 +1,26 @@
 //! One attempt to deliver one event to one product.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
 use super::redact;
 use super::retry::{self, Attempted};
 use crate::base::clock::Clock;
-use crate::base::payload::Payload;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
 use crate::store::{ANSWER_MAX, Head, Lease};
 use crate::telemetry::trace::TraceContext;
-use crate::upstream::body::{BodyFault, Outgoing};
+use crate::upstream::body::Outgoing;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::{Sending, Upstream};
 
 /// The most of an answer that is read so that its connection can be used again.
 const DRAIN_MAX: usize = 64 * 1024;
-/// How much of a spilled body is read at once.
-const CHUNK: usize = 64 * 1024;
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -129,7 +123,7 @@ fn request(lease: &Lease, terms: &Terms<'_>) -> Result<Request<Outgoing>, http::
     let mut request = Request::builder()
         .method(Method::from_bytes(event.head.method.as_bytes())?)
         .uri(target)
-        .body(outgoing(&lease.body))?;
+        .body(Outgoing::payload(&lease.body))?;
     *request.headers_mut() = headers(lease);
     Ok(request)
 }
@@ -197,53 +191,6 @@ const ENDS_HERE: [&str; 16] = [
     "x-request-id",
 ];
 
-fn outgoing(payload: &Payload) -> Outgoing {
-    match payload {
-        Payload::Memory(bytes) => Outgoing::full(bytes.clone()),
-        Payload::File(_) => Outgoing::stream(Box::pin(Spilled { payload: payload.clone(), offset: 0, reading: None })),
-    }
-}
-
-type Reading = tokio::task::JoinHandle<io::Result<Bytes>>;
-
-/// A stored body on its way out, a chunk at a time.
-struct Spilled {
-    payload: Payload,
-    offset: u64,
-    reading: Option<Reading>,
-}
-
-impl Body for Spilled {
-    type Data = Bytes;
-    type Error = BodyFault;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        if self.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        let (payload, offset) = (self.payload.clone(), self.offset);
-        let reading =
-            self.reading.get_or_insert_with(|| tokio::task::spawn_blocking(move || payload.read(offset, CHUNK)));
-        let read = std::task::ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        Poll::Ready(Some(match read {
-            Ok(Ok(bytes)) if !bytes.is_empty() => {
-                self.offset += bytes.len() as u64;
-                Ok(Frame::data(bytes))
-            }
-            _ => Err(BodyFault::Cut),
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.offset >= self.payload.length()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.payload.length().saturating_sub(self.offset))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -252,6 +199,7 @@ mod tests {
     use crate::base::clock::Timestamp;
     use crate::base::ids::EventId;
     use crate::base::names::{PluginName, ProductName, RouteName};
+    use crate::base::payload::Payload;
     use crate::store::Event;
 
     fn lease(headers: &[(&str, &str)], target: &str, redacted: &[&str]) -> Lease {

@@ -1,13 +1,12 @@
 //! Taking an event in: the duplicate key, the event, its body and its deliveries, all or nothing.
 
 use bytes::Bytes;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::super::{Accepted, DeliveryState, NewEvent, StoreError, record};
 use super::ledger::{Ledger, code};
 use super::schema::DELIVERIES_MAX;
 use crate::base::clock::Timestamp;
-use crate::base::ids::EventId;
 
 /// What the rows and index entries of an event take beside its head and body.
 const ROW_BYTES: u64 = 1024;
@@ -36,13 +35,16 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The entry of `event`, whose body is at `body` and has the checksum `crc`.
-    pub(super) fn new(event: NewEvent, body: Kept, crc: u32) -> Result<Self, StoreError> {
+    pub(super) fn new(mut event: NewEvent, body: Kept, crc: u32) -> Result<Self, StoreError> {
         if event.products.is_empty() || event.products.len() as i64 >= DELIVERIES_MAX {
             let expected = format!("expected 1 to {} products, not {}", DELIVERIES_MAX - 1, event.products.len());
             return Err(StoreError::Failed(expected));
         }
         let head = record::encode_head(&event.head);
         let redacted = record::encode_names(&event.redacted);
+        // Freed here rather than by the writer, who would take turns for the allocator with everyone else.
+        event.head.headers = Vec::new();
+        event.redacted = Vec::new();
         Ok(Self { event, head, redacted, crc, body })
     }
 
@@ -60,15 +62,17 @@ impl Entry {
 impl Ledger<'_> {
     /// Keeps the event unless its duplicate key is known. The inner error is a decision: nothing was written.
     pub(super) fn accept(&mut self, now: Timestamp, entry: &Entry) -> rusqlite::Result<Result<Accepted, StoreError>> {
-        if entry.cost() > self.room {
-            // A sender that repeats itself is told so even then.
-            let first = self.known(now, entry)?;
-            return Ok(first.map(Accepted::Duplicate).ok_or(StoreError::Full));
-        }
-        if !self.reserve(now, entry)?
-            && let Some(first) = self.known(now, entry)?
+        if let Some((key, _)) = &entry.event.duplicate
+            && let Some(first) = self.first_with(key, now)?
         {
             return Ok(Ok(Accepted::Duplicate(first)));
+        }
+        // After the look: a sender that repeats itself is told so even when there is no room.
+        if entry.cost() > self.room {
+            return Ok(Err(StoreError::Full));
+        }
+        if let Some((key, until)) = &entry.event.duplicate {
+            self.remember(*key, *until, entry.event.id)?;
         }
         let key = self.numbers.event;
         self.numbers.event += 1;
@@ -78,26 +82,6 @@ impl Ledger<'_> {
         self.moves[code(DeliveryState::Due)] += entry.event.products.len() as i64;
         self.wakes = true;
         Ok(Ok(Accepted::New(entry.event.id)))
-    }
-
-    /// Writes the duplicate key down; false when it is there already.
-    fn reserve(&self, now: Timestamp, entry: &Entry) -> rusqlite::Result<bool> {
-        const RESERVE: &str = "INSERT INTO duplicate (key, until, event) VALUES (?1, ?2, ?3)
-            ON CONFLICT (key) DO UPDATE SET until = excluded.until, event = excluded.event WHERE until <= ?4";
-        let Some((key, until)) = &entry.event.duplicate else { return Ok(true) };
-        let mut statement = self.connection.prepare_cached(RESERVE)?;
-        statement
-            .execute(params![&key.0[..], until.millis(), &entry.event.id.bytes()[..], now.millis()])
-            .map(|rows| rows == 1)
-    }
-
-    /// The event that carried the entry's duplicate key first, while that counts.
-    fn known(&self, now: Timestamp, entry: &Entry) -> rusqlite::Result<Option<EventId>> {
-        const KNOWN: &str = "SELECT event FROM duplicate WHERE key = ?1 AND until > ?2";
-        let Some((key, _)) = &entry.event.duplicate else { return Ok(None) };
-        let mut statement = self.connection.prepare_cached(KNOWN)?;
-        let first = statement.query_row(params![&key.0[..], now.millis()], |row| row.get(0)).optional()?;
-        Ok(first.map(EventId::from_bytes))
     }
 
     fn insert_event(&self, key: i64, entry: &Entry) -> rusqlite::Result<()> {

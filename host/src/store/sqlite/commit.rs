@@ -10,11 +10,12 @@ use super::super::StoreError;
 use super::bodies::Bodies;
 use super::checkpoint::Checkpointer;
 use super::failure;
+use super::keys::{KeyChanges, Keys};
 use super::ledger::{Ledger, Moves, Numbers};
 use super::lock::Lock;
 use super::schema::PAGE_BYTES;
 use super::tally::Tally;
-use super::writer::{Job, refuse_all};
+use super::writer::{Job, Queue};
 
 /// Told how long each commit took and how many askers shared it.
 pub(crate) type Observe = Arc<dyn Fn(Duration, usize) + Send + Sync>;
@@ -34,6 +35,7 @@ pub(super) struct Bounds {
 pub(super) struct Committer {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
+    pub(super) keys: Keys,
     pub(super) bounds: Bounds,
     pub(super) bodies: Arc<Bodies>,
     pub(super) tally: Arc<Tally>,
@@ -43,43 +45,39 @@ pub(super) struct Committer {
     pub(super) lock: Option<Lock>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Care {
-    /// The first failure ends the transaction.
-    Together,
-    /// Each job has a savepoint of its own.
-    Apart,
-}
+/// What a transaction comes to once it is committed.
+type Outcome = (Moves, bool, KeyChanges);
 
 impl Committer {
-    /// Carries out a batch and answers everyone in it.
-    pub(super) fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
-        if batch.is_empty() {
-            return;
-        }
+    /// Carries out a batch, the first job and what follows it in the queue, and answers everyone in it.
+    pub(super) fn commit(&mut self, first: Box<dyn Job>, queue: &mut Queue) {
         if let Some(checkpointer) = &self.checkpointer {
             checkpointer.restart_log(&self.connection);
         }
         let started = Instant::now();
-        let failures = self.carry_out(&mut batch);
+        let mut batch = vec![first];
+        // Jobs are done as they arrive, while the next are still on their way.
+        let failures = match self.transact(|ledger| run_together(&mut batch, queue, ledger)) {
+            Ok(()) => vec![None; batch.len()],
+            Err(_one_spoiled_it) => self.redo(&mut batch),
+        };
         if let Some(observe) = &self.observe {
             observe(started.elapsed(), batch.len());
         }
         for (job, failure) in batch.into_iter().zip(failures) {
             job.finish(failure);
         }
+        // What fails here is tried again after the next batch; the keys stay where they are.
+        let _later = self.keys.step(&self.connection);
         if let Some(checkpointer) = &self.checkpointer {
             checkpointer.committed();
         }
     }
 
-    /// Why each job is not on disk; `None` for those that are.
-    fn carry_out(&mut self, batch: &mut [Box<dyn Job>]) -> Vec<Option<StoreError>> {
+    /// Carries out a batch of which one failed, so that only that one fails. Gives back why each job is not on disk.
+    fn redo(&mut self, batch: &mut [Box<dyn Job>]) -> Vec<Option<StoreError>> {
         let mut failures = vec![None; batch.len()];
-        if self.transact(batch, &mut failures, Care::Together).is_ok() {
-            return failures;
-        }
-        let Err(error) = self.transact(batch, &mut failures, Care::Apart) else { return failures };
+        let Err(error) = self.transact(|ledger| run_apart(batch, &mut failures, ledger)) else { return failures };
         // The transaction itself does not go through. What is new gives way to what has to be settled.
         let refused = failure(error);
         for (job, slot) in batch.iter().zip(&mut failures) {
@@ -90,25 +88,23 @@ impl Committer {
         if failures.iter().all(Option::is_some) {
             return failures;
         }
-        if let Err(error) = self.transact(batch, &mut failures, Care::Apart) {
-            refuse_all(&mut failures, error);
+        if let Err(error) = self.transact(|ledger| run_apart(batch, &mut failures, ledger)) {
+            let error = failure(error);
+            failures.iter_mut().filter(|slot| slot.is_none()).for_each(|slot| *slot = Some(error.clone()));
         }
         failures
     }
 
-    fn transact(
-        &mut self,
-        batch: &mut [Box<dyn Job>],
-        failures: &mut [Option<StoreError>],
-        care: Care,
-    ) -> rusqlite::Result<()> {
+    /// One transaction around `work`: on disk, or undone.
+    fn transact(&mut self, work: impl FnOnce(&mut Ledger<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = self.run(batch, failures, care).and_then(|(moves, wakes)| {
+        let done = self.work(work).and_then(|outcome| {
             self.connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok((moves, wakes))
+            Ok(outcome)
         });
         match done {
-            Ok((moves, wakes)) => {
+            Ok((moves, wakes, key_changes)) => {
+                self.keys.apply(key_changes);
                 self.tally.apply(moves, wakes);
                 Ok(())
             }
@@ -122,24 +118,18 @@ impl Committer {
         }
     }
 
-    fn run(
-        &mut self,
-        batch: &mut [Box<dyn Job>],
-        failures: &mut [Option<StoreError>],
-        care: Care,
-    ) -> rusqlite::Result<(Moves, bool)> {
-        let intake = batch.iter().any(|job| job.weight() > 0);
-        let room = if intake { self.room()? } else { 0 };
-        let connection = &self.connection;
-        let numbers = &mut self.numbers;
-        let mut ledger = Ledger { connection, numbers, room, moves: [0; 6], wakes: false };
-        for (job, slot) in batch.iter_mut().zip(failures).filter(|(_, slot)| slot.is_none()) {
-            match care {
-                Care::Together => job.run(&mut ledger)?,
-                Care::Apart => *slot = run_apart(job.as_mut(), &mut ledger)?,
-            }
-        }
-        Ok((ledger.moves, ledger.wakes))
+    fn work(&mut self, work: impl FnOnce(&mut Ledger<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<Outcome> {
+        let mut ledger = Ledger {
+            room: self.room()?,
+            connection: &self.connection,
+            numbers: &mut self.numbers,
+            keys: &self.keys,
+            key_changes: KeyChanges::default(),
+            moves: [0; 6],
+            wakes: false,
+        };
+        work(&mut ledger)?;
+        Ok((ledger.moves, ledger.wakes, ledger.key_changes))
     }
 
     /// Bytes that may still be taken in.
@@ -166,10 +156,38 @@ impl Committer {
     }
 }
 
-/// Why `job` failed, when it did and its neighbours did not. An error is of the whole transaction.
-fn run_apart(job: &mut dyn Job, ledger: &mut Ledger<'_>) -> rusqlite::Result<Option<StoreError>> {
+/// Runs the batch and what the queue adds to it. The first failure ends it.
+fn run_together(batch: &mut Vec<Box<dyn Job>>, queue: &mut Queue, ledger: &mut Ledger<'_>) -> rusqlite::Result<()> {
+    let mut done = 0;
+    loop {
+        for job in &mut batch[done..] {
+            job.run(ledger)?;
+        }
+        done = batch.len();
+        match queue.next() {
+            Some(job) => batch.push(job),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Runs those that have not failed, each behind a savepoint of its own. An error is of the whole transaction.
+fn run_apart(
+    batch: &mut [Box<dyn Job>],
+    failures: &mut [Option<StoreError>],
+    ledger: &mut Ledger<'_>,
+) -> rusqlite::Result<()> {
+    for (job, slot) in batch.iter_mut().zip(failures).filter(|(_, slot)| slot.is_none()) {
+        *slot = run_alone(job.as_mut(), ledger)?;
+    }
+    Ok(())
+}
+
+/// Why `job` failed, when it did and its neighbours did not.
+fn run_alone(job: &mut dyn Job, ledger: &mut Ledger<'_>) -> rusqlite::Result<Option<StoreError>> {
     let connection = ledger.connection;
     let (moves, wakes, room) = (ledger.moves, ledger.wakes, ledger.room);
+    let keys = ledger.key_changes.mark();
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let Err(error) = job.run(ledger) else {
         connection.prepare_cached("RELEASE job")?.execute([])?;
@@ -181,5 +199,6 @@ fn run_apart(job: &mut dyn Job, ledger: &mut Ledger<'_>) -> rusqlite::Result<Opt
     connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     connection.prepare_cached("RELEASE job")?.execute([])?;
     (ledger.moves, ledger.wakes, ledger.room) = (moves, wakes, room);
+    ledger.key_changes.back_to(keys);
     Ok(Some(failure(error)))
 }

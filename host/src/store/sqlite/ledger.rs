@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::DeliveryState;
+use super::keys::{KeyChanges, Keys};
 use crate::base::clock::Timestamp;
 
 /// How many deliveries moved into (or out of) each state, in the order of [`DeliveryState::ALL`].
@@ -14,6 +15,8 @@ pub(super) type Moves = [i64; 6];
 pub(super) struct Numbers {
     /// The key of the next event.
     pub(super) event: i64,
+    /// The row of the next duplicate key.
+    pub(super) key: i64,
     /// The token of the next lease.
     pub(super) token: i64,
 }
@@ -23,6 +26,8 @@ pub(super) struct Numbers {
 pub(super) struct Ledger<'a> {
     pub(super) connection: &'a Connection,
     pub(super) numbers: &'a mut Numbers,
+    pub(super) keys: &'a Keys,
+    pub(super) key_changes: KeyChanges,
     /// Bytes that may still be taken in; what is settled is not asked.
     pub(super) room: u64,
     pub(super) moves: Moves,

@@ -84,7 +84,12 @@ const MIGRATIONS: [&str; 1] = [
         until INTEGER NOT NULL,
         event BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX duplicate_until ON duplicate (until);",
+    CREATE TABLE duplicate_recent (
+        n INTEGER PRIMARY KEY,
+        key BLOB NOT NULL,
+        until INTEGER NOT NULL,
+        event BLOB NOT NULL
+    ) STRICT;",
 ];
 
 /// What a connection is for.
@@ -129,7 +134,7 @@ fn prepare(connection: &Connection, role: Role) -> rusqlite::Result<()> {
     if role == Role::Writer {
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "journal_size_limit", 256 << 20)?;
+        connection.pragma_update(None, "journal_size_limit", 512 << 20)?;
     }
     if role != Role::Reader {
         connection.pragma_update(None, "synchronous", "full")?;

@@ -1,6 +1,6 @@
 //! Taking away what is past its time.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::OptionalExtension as _;
 
 use super::super::{DeliveryState, Retention};
 use super::ledger::{Ledger, code, state};
@@ -79,14 +79,6 @@ impl Ledger<'_> {
         self.connection.prepare_cached(BODY)?.execute([event])?;
         let read = |row: &rusqlite::Row<'_>| Ok((EventId::from_bytes(row.get(0)?), row.get(1)?));
         self.connection.prepare_cached(EVENT)?.query_row([event], read).optional()
-    }
-
-    /// Forgets at most `most` duplicate keys that no longer count. Returns how many.
-    pub(super) fn expire(&mut self, now: Timestamp, most: u32) -> rusqlite::Result<u64> {
-        const EXPIRE: &str = "DELETE FROM duplicate WHERE key IN (
-            SELECT key FROM duplicate INDEXED BY duplicate_until WHERE until <= ?1 ORDER BY until LIMIT ?2)";
-        let gone = self.connection.prepare_cached(EXPIRE)?.execute(params![now.millis(), most])?;
-        Ok(gone as u64)
     }
 }
 

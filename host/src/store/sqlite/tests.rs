@@ -18,13 +18,13 @@ fn fixture() -> Fixture {
     Fixture { store: open(&path), _keep: Box::new(folder) }
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tollgate.db");
     (folder, path)
 }
 
-fn open(path: &Path) -> Arc<SqliteStore> {
+pub(super) fn open(path: &Path) -> Arc<SqliteStore> {
     open_with(path, SqliteOptions::default())
 }
 

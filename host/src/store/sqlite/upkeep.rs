@@ -10,11 +10,12 @@ use rusqlite::Connection;
 
 use super::super::{DeliveryState, Filter, Retention, StoreError, Swept};
 use super::bodies::{Bodies, ORPHAN_AGE};
+use super::keys::expired;
 use super::ledger::Numbers;
 use super::schema::DELIVERIES_MAX;
 use super::select::{Delivery, Order, Position, Search, event_key};
 use super::sweep::{cutoff, is_past};
-use super::{SqliteStore, on_disk};
+use super::{SqliteStore, failure, on_disk};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::names::{ProductName, RouteName};
 
@@ -39,9 +40,11 @@ pub(super) fn numbers(connection: &Connection) -> rusqlite::Result<Numbers> {
     const LAST: &str = "SELECT max(coalesce((SELECT max(key) FROM event), 0),
         coalesce((SELECT max(id) FROM delivery), 0) / ?1)";
     let last: i64 = connection.query_row(LAST, [DELIVERIES_MAX], |row| row.get(0))?;
+    const LAST_KEY: &str = "SELECT coalesce(max(n), 0) FROM duplicate_recent";
+    let last_key: i64 = connection.query_row(LAST_KEY, [], |row| row.get(0))?;
     // Tokens begin anywhere, so that a lease of an earlier opening fits none of this one.
     let token = (RandomState::new().hash_one(last) >> 2).cast_signed();
-    Ok(Numbers { event: last + 1, token })
+    Ok(Numbers { event: last + 1, key: last_key + 1, token })
 }
 
 /// Removes body files at least `age` old that no event refers to.
@@ -89,16 +92,28 @@ impl SqliteStore {
         for state in [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Dropped] {
             self.sweep_state(now, &retention, state, &mut swept).await?;
         }
-        loop {
-            let gone = self.writer.ask(0, move |ledger| ledger.expire(now, STEP as u32)).await?;
-            swept.duplicates += gone;
-            if gone < STEP as u64 {
-                break;
-            }
-        }
+        swept.duplicates = self.sweep_keys(now).await?;
         let bodies = self.bodies.clone();
         self.search(move |connection| remove_orphans(connection, &bodies, ORPHAN_AGE)).await?;
         Ok(swept)
+    }
+
+    async fn sweep_keys(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut gone = self.writer.ask(0, move |ledger| ledger.expire_recent(now)).await?;
+        let mut after = None;
+        loop {
+            let search = move |connection: &Connection| expired(connection, now, after, STEP_LOOK).map_err(failure);
+            let (found, next) = self.search(search).await?;
+            // In the order of the index, so that a page is written once for all that goes from it.
+            for step in found.chunks(STEP) {
+                let step = step.to_vec();
+                gone += self.writer.ask(0, move |ledger| ledger.expire(now, &step)).await?;
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(gone),
+            }
+        }
     }
 
     async fn sweep_state(

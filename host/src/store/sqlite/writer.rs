@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 
 use super::super::StoreError;
 use super::commit::Committer;
-use super::failure;
 use super::ledger::Ledger;
 
 /// Events waiting to be written, at most; over it a new one is refused.
@@ -94,9 +93,17 @@ impl Writer {
     pub(super) fn start(committer: Committer, batch_max: usize) -> Result<Self, StoreError> {
         let (queue, messages) = sync_channel(QUEUE_MAX);
         let waiting = Arc::<Waiting>::default();
-        let batches = Batches { messages, waiting: waiting.clone(), most: batch_max.max(1), last: 1 };
+        let ends = Queue {
+            messages,
+            waiting: waiting.clone(),
+            most: batch_max.max(1),
+            last: 0,
+            taken: 0,
+            deadline: Instant::now(),
+            closing: None,
+        };
         let thread = thread::Builder::new().name("store-writer".into());
-        let started = thread.spawn(move || write(committer, batches));
+        let started = thread.spawn(move || write(committer, ends));
         started.map_err(|error| StoreError::Failed(format!("cannot start the writer: {error}")))?;
         Ok(Self { queue, waiting })
     }
@@ -162,80 +169,76 @@ pub(super) fn closed() -> StoreError {
     StoreError::Failed("it is closed".into())
 }
 
-fn write(mut committer: Committer, mut batches: Batches) {
-    let mut closing = None;
-    while closing.is_none() {
-        let Some(batch) = batches.next() else { break };
-        committer.commit(batch.jobs);
-        closing = batch.close;
+fn write(mut committer: Committer, mut queue: Queue) {
+    while let Some(first) = queue.first() {
+        committer.commit(first, &mut queue);
     }
+    let closing = queue.closing.take();
     // Whoever still waits behind the close is told by the queue's end.
-    drop(batches);
+    drop(queue);
     committer.close();
     if let Some(closing) = closing {
         let _gone = closing.send(());
     }
 }
 
-/// What one commit holds, and who waits for the writer to end after it.
-struct Batch {
-    jobs: Vec<Box<dyn Job>>,
-    close: Option<oneshot::Sender<()>>,
-}
-
-struct Batches {
+/// The writer's end of the queue, cut into batches.
+///
+/// A batch is everything queued, up to the most. While the last batch shows that more askers are about to come back,
+/// it is held open for them a little: an fsync for half of them would only make the other half wait for a second one.
+pub(super) struct Queue {
     messages: Receiver<Message>,
     waiting: Arc<Waiting>,
     most: usize,
-    /// How many the last batch held.
+    /// How many the last batch held, and how many this one does.
     last: usize,
+    taken: usize,
+    /// When this batch is closed at the latest.
+    deadline: Instant,
+    /// Who waits for the end.
+    closing: Option<oneshot::Sender<()>>,
 }
 
-impl Batches {
-    /// Everything queued, up to the most. While the last batch shows that more askers are about to come back, waits
-    /// for them a little: an fsync for half of them would only make the other half wait for a second one.
-    fn next(&mut self) -> Option<Batch> {
-        let mut batch = Vec::with_capacity(self.last + self.last / 2);
-        let mut message = self.messages.recv().ok()?;
-        let deadline = Instant::now() + LINGER_MAX;
-        let close = loop {
-            match message {
-                Message::Close(answer) => break Some(answer),
-                Message::Job(job) => batch.push(job),
+impl Queue {
+    /// Waits for the first job of the next batch; `None` at the end.
+    fn first(&mut self) -> Option<Box<dyn Job>> {
+        if self.closing.is_some() {
+            return None;
+        }
+        self.last = self.taken;
+        self.taken = 0;
+        let message = self.messages.recv().ok()?;
+        self.deadline = Instant::now() + LINGER_MAX;
+        self.take(message)
+    }
+
+    /// The next job of this batch; `None` when it is closed.
+    pub(super) fn next(&mut self) -> Option<Box<dyn Job>> {
+        if self.taken >= self.most || self.closing.is_some() {
+            return None;
+        }
+        let message = match self.messages.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Empty) if self.taken < self.last => {
+                let left = self.deadline.saturating_duration_since(Instant::now());
+                self.messages.recv_timeout(left.min(LINGER_MAX / 10)).ok()?
             }
-            message = match self.following(batch.len(), deadline) {
-                Some(message) => message,
-                None => break None,
-            };
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
         };
-        for job in &batch {
-            self.waiting.leave(job.weight());
-        }
-        self.last = batch.len();
-        Some(Batch { jobs: batch, close })
+        self.take(message)
     }
 
-    fn following(&self, taken: usize, deadline: Instant) -> Option<Message> {
-        if taken >= self.most {
-            return None;
+    fn take(&mut self, message: Message) -> Option<Box<dyn Job>> {
+        match message {
+            Message::Job(job) => {
+                self.taken += 1;
+                self.waiting.leave(job.weight());
+                Some(job)
+            }
+            Message::Close(answer) => {
+                self.closing = Some(answer);
+                None
+            }
         }
-        match self.messages.try_recv() {
-            Ok(message) => return Some(message),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => {}
-        }
-        if taken >= self.last {
-            return None;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.messages.recv_timeout(left.min(LINGER_MAX / 10)).ok()
-    }
-}
-
-/// Maps what a whole batch failed with.
-pub(super) fn refuse_all(failures: &mut [Option<StoreError>], error: rusqlite::Error) {
-    let error = failure(error);
-    for slot in failures.iter_mut().filter(|slot| slot.is_none()) {
-        *slot = Some(error.clone());
     }
 }
