@@ -27,22 +27,29 @@ type Shared<T> = Arc<Mutex<T>>;
 
 #[derive(Default)]
 pub(crate) struct Wasi {
-    context: Option<Box<(WasiCtx, ResourceTable)>>,
+    context: Option<Box<Context>>,
+    now: u64,
+}
+
+struct Context {
+    wasi: WasiCtx,
+    table: ResourceTable,
     now: Shared<u64>,
     printed: Shared<Vec<u8>>,
 }
 
 impl Wasi {
     pub(crate) fn set_now(&mut self, now: Option<Timestamp>) {
-        if self.context.is_some() || now.is_some() {
-            let seconds = now.map_or(0, |now| u64::try_from(now.seconds()).unwrap_or(0));
-            *self.now.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
+        self.now = now.map_or(0, |now| u64::try_from(now.seconds()).unwrap_or(0));
+        if let Some(context) = &self.context {
+            *context.now.lock().unwrap_or_else(PoisonError::into_inner) = self.now;
         }
     }
 
-    fn context(&mut self) -> &mut (WasiCtx, ResourceTable) {
-        let Self { context, now, printed } = self;
-        context.get_or_insert_with(|| {
+    fn context(&mut self) -> &mut Context {
+        let now = self.now;
+        self.context.get_or_insert_with(|| {
+            let (now, printed) = (Shared::new(now.into()), Shared::default());
             let mut wasi = WasiCtx::builder();
             wasi.wall_clock(Seconds(now.clone()))
                 .monotonic_clock(Seconds(now.clone()))
@@ -52,7 +59,7 @@ impl Wasi {
                 .allow_tcp(false)
                 .allow_udp(false)
                 .allow_ip_name_lookup(false);
-            Box::new((wasi.build(), ResourceTable::new()))
+            Box::new(Context { wasi: wasi.build(), table: ResourceTable::new(), now, printed })
         })
     }
 }
@@ -60,10 +67,8 @@ impl Wasi {
 impl State {
     /// Moves what was printed to the log lines of the call.
     pub(crate) fn collect_printed(&mut self) {
-        if self.wasi.context.is_none() {
-            return;
-        }
-        let printed = std::mem::take(&mut *self.wasi.printed.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(context) = &self.wasi.context else { return };
+        let printed = std::mem::take(&mut *context.printed.lock().unwrap_or_else(PoisonError::into_inner));
         for line in String::from_utf8_lossy(&printed).lines() {
             self.note(log::Level::Info, line.to_owned());
         }
@@ -72,8 +77,8 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (ctx, table) = self.wasi.context();
-        WasiCtxView { ctx, table }
+        let context = self.wasi.context();
+        WasiCtxView { ctx: &mut context.wasi, table: &mut context.table }
     }
 }
 
