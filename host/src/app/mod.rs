@@ -158,6 +158,11 @@ impl App {
         &self.live.store
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.live.metrics
+    }
+
     /// What serves now.
     pub fn gateway(&self) -> Arc<Gateway> {
         self.live.current.load()

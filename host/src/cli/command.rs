@@ -42,7 +42,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
     /// The configuration
-    #[arg(short, long = "config", value_name = "FILE", default_value = "tollgate.toml")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "tollgate.toml")]
     pub file: PathBuf,
 }
 

@@ -10,6 +10,9 @@ use crate::app::{App, StartError, Surroundings};
 use crate::config::plan::{LogFormat, Plan};
 use crate::telemetry::logging::{self, Lines};
 
+/// Signals within this time of the first are the same wish to stop.
+const ONE_SIGNAL: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// `tollgate run`
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -73,13 +76,27 @@ pub(super) async fn until_stopped(app: App) -> ExitCode {
             () = either(&mut terminate, &mut interrupt) => break,
         }
     }
+    let again = async {
+        // Whoever signals a process group is heard twice.
+        tokio::time::sleep(ONE_SIGNAL).await;
+        drained(&mut terminate);
+        drained(&mut interrupt);
+        either(&mut terminate, &mut interrupt).await;
+    };
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
-        () = either(&mut terminate, &mut interrupt) => {
+        () = again => {
             eprintln!("stopped at once: what was under way is cut");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Forgets a signal that came already.
+fn drained(signal: &mut Signal) {
+    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+    // Pending is what is wanted: then there was none.
+    while signal.poll_recv(&mut nobody).is_ready() {}
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

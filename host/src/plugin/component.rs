@@ -163,6 +163,8 @@ impl Plugin {
     }
 
     async fn describe(&self, memory: usize) -> Result<About, LoadError> {
+        // Without a tick held the epoch may rest, and a guest that loops would never be told to stop.
+        let _tick = self.engine.tick();
         let described = Slow::start(self, memory, SETUP_DEADLINE).await;
         let described = match described {
             Ok(mut instance) => instance.describe().await,
@@ -174,6 +176,7 @@ impl Plugin {
     /// Asks a fresh instance whether it accepts these options (a JSON object).
     pub async fn accepts(&self, options: &str, memory: usize) -> Result<(), Vec<OptionProblem>> {
         let failed = |message: String| vec![OptionProblem { key: String::new(), message }];
+        let _tick = self.engine.tick();
         let mut instance =
             Slow::start(self, memory, SETUP_DEADLINE).await.map_err(|fault| failed(fault.to_string()))?;
         match instance.configure(options).await {

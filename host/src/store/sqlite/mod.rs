@@ -122,6 +122,8 @@ impl SqliteStore {
     /// Opens the store at `path`, making it when it is not there. Blocks: for the lock, and while leases of the last
     /// process are released and its leftovers removed.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Arc<Self>, StoreError> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).map_err(|error| on_disk("make the store's folder", &error))?;
         let lock = Lock::take(&beside(path, ".lock"), options.lock_wait)?;
         let connection = schema::create(path)?;
         upkeep::release_leases(&connection).map_err(failure)?;
@@ -131,7 +133,6 @@ impl SqliteStore {
         let tally = Arc::new(Tally::count(&connection).map_err(failure)?);
         let numbers = upkeep::numbers(&connection).map_err(failure)?;
         let keys = Keys::load(&connection).map_err(failure)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let bounds = Bounds {
             max_bytes: options.max_bytes,
             reserve_bytes: options.reserve_bytes,

@@ -1,5 +1,6 @@
-//! A verifier that misbehaves in the way its option `mode` names. Every mode but `ok` and `reply_ok` must end in an
-//! answer that blames the plugin and leaves the gateway as it was.
+//! A verifier that misbehaves in the way its option `mode` names. Every mode but `ok` and `reply_ok` must leave the gateway
+//! as it was, and end in an answer that blames the plugin, unless the gateway can do without what it says: what is logged
+//! beyond a measure is dropped, a time nobody signed is not believed.
 
 use std::hint::black_box;
 

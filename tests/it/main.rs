@@ -1,0 +1,11 @@
+//! The gateway's tests through its front door, one binary.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod answers;
+mod front_door;
+mod layers;
+mod misbehaving;
+mod vectors;
+
+/// The real binary, built by cargo before this one runs.
+const BINARY: &str = env!("CARGO_BIN_EXE_tollgate-under-test");

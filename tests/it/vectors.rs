@@ -1,0 +1,105 @@
+//! The recorded requests of every provider, through the socket: what the verifier decides is what the sender hears.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use http::Method;
+use tollgate::base::clock::Timestamp;
+use tollgate::plugin::vectors::{self, Expect, Level, Vector};
+use tollgate_tests::{Setup, TestGateway, plugins};
+
+/// Which route serves a vector: those of one set share secrets, options and tolerance.
+const SET: &str = "x-test-set";
+
+#[tokio::test]
+async fn githubs_vectors_hold_through_the_front_door() {
+    hold("github", 25).await;
+}
+
+#[tokio::test]
+async fn stripes_vectors_hold_through_the_front_door() {
+    hold("stripe", 35).await;
+}
+
+#[tokio::test]
+async fn slacks_vectors_hold_through_the_front_door() {
+    hold("slack", 30).await;
+}
+
+#[tokio::test]
+async fn the_vectors_of_standard_webhooks_hold_through_the_front_door() {
+    hold("standardwebhooks", 36).await;
+}
+
+/// Sends every vector that must hold, at least `least` of them.
+async fn hold(provider: &str, least: usize) {
+    let vectors = vectors::read(&plugins::vectors(provider)).unwrap();
+    let musts: Vec<_> = vectors.iter().filter(|vector| vector.level == Level::Must).collect();
+    assert!(musts.len() >= least, "there are {} vectors", musts.len());
+    let gateway = TestGateway::start(setup(provider, &musts)).await;
+    let mut ids = BTreeMap::new();
+    let mut failures = String::new();
+    for vector in musts {
+        gateway.clock.set(Timestamp::from_seconds(vector.now));
+        let kept = gateway.events().await.len();
+        let mut headers = vector.headers.clone();
+        headers.push(("host".into(), "hooks.example.test".into()));
+        headers.push((SET.into(), set(vector)));
+        let method = Method::from_bytes(vector.method.as_bytes()).unwrap();
+        let answer = gateway.request(method, vector.target(), &headers, vector.body().unwrap().into()).await;
+        let (status, became) = answer.became();
+        let new = gateway.events().await.len() - kept;
+        let as_expected = match vector.expect {
+            Expect::Accept => {
+                ids.insert(vector.id.clone(), answer.id());
+                (status, became.as_str(), new) == (202, "accepted", 1)
+                    || (status, became.as_str(), new) == (202, "duplicate", 0)
+            }
+            Expect::Reject => status == 401 && new == 0 && ["signature", "stale"].contains(&answer.code().1.as_str()),
+            Expect::Respond => (200..300).contains(&status) && became.is_empty() && new == 0,
+        };
+        if !as_expected {
+            writeln!(failures, "{}: expected {:?}, got {answer:?} ({})", vector.id, vector.expect, vector.why).unwrap();
+        }
+        if let Some(first) = &vector.duplicate_of {
+            assert_eq!((became.as_str(), ids.get(first)), ("duplicate", Some(&answer.id())), "{}", vector.id);
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
+}
+
+fn set(vector: &Vector) -> String {
+    format!("{:?} {:?} {:?}", vector.secrets, vector.options, vector.tolerance)
+}
+
+/// A route for each set, told apart by a header, so that the path stays as recorded.
+fn setup(provider: &str, vectors: &[&Vector]) -> Setup {
+    let sets: BTreeMap<String, &Vector> = vectors.iter().map(|vector| (set(vector), *vector)).collect();
+    let mut toml = "[product.app]\nbuiltin = \"echo\"\n".to_owned();
+    let mut environment = Vec::new();
+    for (at, (set, vector)) in sets.iter().enumerate() {
+        let mut roles = Vec::new();
+        for (role, values) in &vector.secrets {
+            let variables: Vec<_> = (0..values.len()).map(|nth| format!("S{at}_{role}_{nth}")).collect();
+            let sources: Vec<_> = variables.iter().map(|name| format!("{{ env = \"{name}\" }}")).collect();
+            writeln!(toml, "[secret.s{at}-{role}]\nvalues = [{}]", sources.join(", ")).unwrap();
+            roles.push(format!("{role} = \"s{at}-{role}\""));
+            environment.extend(variables.into_iter().zip(values));
+        }
+        assert!(vector.options.is_empty(), "options need a line here");
+        let tolerance = match vector.tolerance {
+            None => "tolerance = \"off\"",
+            Some(300) => "",
+            Some(other) => panic!("a tolerance of {other} needs a line here"),
+        };
+        writeln!(
+            toml,
+            "[route.s{at}]\npath = \"{}\"\nheader = {{ {SET} = '''{set}''' }}\nproduct = \"app\"\n\
+             [route.s{at}.webhook]\nverifier = \"{provider}\"\nsecrets = {{ {} }}\n{tolerance}",
+            vector.target(),
+            roles.join(", ")
+        )
+        .unwrap();
+    }
+    environment.into_iter().fold(Setup::new(&toml), |setup, (name, value)| setup.env(&name, value))
+}

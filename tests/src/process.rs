@@ -1,0 +1,126 @@
+//! A gateway in a process of its own: the real binary, with real signals.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
+
+use crate::client::Connection;
+use crate::setup::Setup;
+use crate::{eventually, plugins, soon};
+
+/// Log lines that are kept; the oldest go.
+const LINES_MAX: usize = 10_000;
+
+/// A running `tollgate run`. Killed when dropped.
+#[derive(Debug)]
+pub struct GatewayProcess {
+    child: Child,
+    lines: Arc<watch::Sender<Vec<String>>>,
+    address: SocketAddr,
+}
+
+impl GatewayProcess {
+    /// Starts `binary` and waits until it serves.
+    pub async fn start(binary: &Path, setup: &Setup) -> Self {
+        let mut command = Command::new(binary);
+        command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
+        command.envs(&setup.environment).env("TOLLGATE_CACHE_DIR", plugins::cache());
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let lines = Arc::new(watch::Sender::new(Vec::new()));
+        listen(child.stderr.take().expect("it is piped"), lines.clone());
+        let mut process = Self { child, lines, address: "127.0.0.1:0".parse().expect("an address") };
+        let line = process.line("tollgate serves").await;
+        process.address = address_in(&line);
+        process
+    }
+
+    /// Waits for a log line that contains `text`.
+    pub async fn line(&self, text: &str) -> String {
+        let mut changes = self.lines.subscribe();
+        let has = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
+        let waited = tokio::time::timeout(crate::PATIENCE, changes.wait_for(has)).await;
+        if !matches!(waited, Ok(Ok(_))) {
+            panic!("no log line says {text:?}; there are\n{}", self.lines.borrow().join("\n"));
+        }
+        self.lines.borrow().iter().find(|line| line.contains(text)).cloned().expect("it was there")
+    }
+
+    /// The log so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection that is kept.
+    pub async fn connect(&self) -> Connection {
+        soon("a connection", Connection::open(self.address)).await.expect("the gateway accepts")
+    }
+
+    /// Kills it at once, as a crash of the machine would, less the disk's cache.
+    pub fn kill_9(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).expect("a child can be signalled");
+    }
+
+    /// Waits until it ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = std::cell::RefCell::new(&mut self.child);
+        eventually("the end of the process", || async { child.borrow_mut().try_wait().expect("a child") }).await
+    }
+
+    /// A line of `/proc/PID/status` that is a size, in bytes: `VmHWM` is the most memory it ever held.
+    pub fn memory(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process lives");
+        let size =
+            |text: &str| text.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+        status.lines().find_map(size).expect("the kernel says how much") * 1024
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for GatewayProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn listen(stderr: ChildStderr, lines: Arc<watch::Sender<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            lines.send_modify(|lines| {
+                if lines.len() == LINES_MAX {
+                    lines.remove(0);
+                }
+                lines.push(line);
+            });
+        }
+    });
+}
+
+/// The public listener's address, from the log line that says where it serves.
+fn address_in(line: &str) -> SocketAddr {
+    let (_, rest) = line.split_once("listeners").expect("the line names the listeners");
+    let at = rest.find("127.0.0.1:").expect("a listener on loopback");
+    let text = rest[at..].split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).next().unwrap_or_default();
+    text.parse().unwrap_or_else(|_| panic!("expected an address in {line}"))
+}
