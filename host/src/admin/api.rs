@@ -1,238 +1,210 @@
-//! What is where.
+//! Answering: the guard, then what the endpoint means.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts as Head;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
+use super::endpoint::{Endpoint, INDEX};
 use super::guard::{self, Role};
 use super::jobs::Action;
 use super::query::{self, Bulk};
-use super::{Admin, Answer, Refused, view};
-use crate::base::ids::EventId;
-use crate::plugin::component::WIT;
-use crate::store::{DeliveryState, Filter, StoreError};
+use super::refused::{Answer, Refused, json, text};
+use super::{Admin, view};
+use crate::base::ids::{self, EventId};
+use crate::store::Filter;
 use crate::telemetry::registry;
 use crate::upstream::body::Outgoing;
 
+/// What an answer may take.
+const ANSWER: Duration = Duration::from_secs(60);
 /// The most a request's body may have.
 const BODY_MAX: usize = 64 * 1024;
 /// Deliveries of one event.
 const DELIVERIES_MAX: u32 = 500;
 
-const INDEX: &str = "tollgate\n\n/metrics\n/livez\n/readyz\n/api/events\n/api/events/{id}\n/api/events/{id}/body\n\
-/api/routes\n/api/products\n/api/plugins\n/api/config\n/api/jobs/{id}\n";
+/// The body of a change that needs nothing said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
-/// Answers one request.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
-    guard::host(&head, &admin.parts.plan)?;
-    guard::change(&head)?;
-    let role = guard::role(&head, &admin.parts.tokens.load(), admin.parts.clock.now());
-    let path = head.uri.path().to_owned();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let reading = head.method == Method::GET || head.method == Method::HEAD;
-    match (reading, segments.as_slice()) {
-        (true, ["livez"]) => Ok(json(&json!({ "status": "alive" }))),
-        (true, ["readyz"]) => Ok(ready(admin)),
-        (true, ["metrics"]) => {
-            let open = !admin.parts.plan.metrics_need_token;
-            guard::allow(role, if open { Role::Nobody } else { Role::Reader })?;
-            metrics(admin).await
+impl Admin {
+    /// Answers one request, whatever it is.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        let id = ids::request_id(self.parts.clock.now());
+        let answered = match tokio::time::timeout(ANSWER, self.decide(request, &id)).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => Err(Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "this took too long")),
+        };
+        let mut response = answered.unwrap_or_else(|refused| refused.response(&id));
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+        if let Ok(id) = HeaderValue::try_from(id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        (true, rest) => {
-            guard::allow(role, Role::Reader)?;
-            read(admin, &head, rest).await
+        response
+    }
+
+    async fn decide(&self, request: Request<Incoming>, request_id: &str) -> Answer {
+        let (head, body) = request.into_parts();
+        let access = self.parts.access.load_full();
+        access.check_host(&head)?;
+        guard::check_change(&head)?;
+        let role = access.role(&head, self.parts.clock.now());
+        let Some(endpoint) = Endpoint::find(head.uri.path()) else {
+            role.allow(Role::Reader)?;
+            return Err(Refused::unknown("there is nothing here; `GET /` lists what there is"));
+        };
+        let needed = endpoint.needs(access.metrics_need_token);
+        role.allow(needed)?;
+        endpoint.check_method(&head.method)?;
+        if needed != Role::Operator {
+            return self.read(endpoint, head.uri.query()).await;
         }
-        (false, rest) => {
-            guard::allow(role, Role::Operator)?;
-            if head.method != Method::POST {
-                return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "method", "expected GET or POST".into()));
+        let changed = self.change(endpoint, body).await;
+        let status = changed.as_ref().map_or_else(|refused| refused.status, Response::status).as_u16();
+        let path = head.uri.path();
+        tracing::info!(request_id, path, status, role = role.as_str(), "change through the admin listener");
+        changed
+    }
+
+    async fn read(&self, endpoint: Endpoint<'_>, query: Option<&str>) -> Answer {
+        let parts = &self.parts;
+        Ok(match endpoint {
+            Endpoint::Index => text(INDEX, "text/plain; charset=utf-8"),
+            Endpoint::Live => json(&json!({ "status": "alive" })),
+            Endpoint::Ready => self.ready(),
+            Endpoint::Metrics => text(self.scrape.text(parts).await, registry::CONTENT_TYPE),
+            Endpoint::Events => self.list(query).await?,
+            Endpoint::Event(id) => self.show(query::event(id)?).await?,
+            Endpoint::Body(id) => self.download(query::event(id)?).await?,
+            Endpoint::Job(id) => {
+                let job = id.parse().ok().and_then(|id| self.jobs.show(id));
+                json(&job.ok_or_else(|| Refused::unknown("no such job, or it is forgotten"))?)
             }
-            let body = received(body).await?;
-            let said = change(admin, rest, &body).await;
-            let status = said.as_ref().map_or_else(|refused| refused.0, Response::status);
-            tracing::info!(path, status = status.as_u16(), "admin change");
-            said
-        }
+            Endpoint::Routes => json(&view::routes(&parts.current.load())),
+            Endpoint::Products => json(&view::products(&parts.current.load())),
+            Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(), &parts.current.load())),
+            Endpoint::Config => json(&view::config(&parts.current.load(), &parts.file)),
+            Endpoint::Reload | Endpoint::Bulk(_) | Endpoint::One(..) => return Err(Refused::method("POST")),
+        })
     }
-}
 
-async fn read(admin: &Admin, head: &Head, segments: &[&str]) -> Answer {
-    let gateway = admin.parts.current.load();
-    match segments {
-        [""] => Ok(text(INDEX.into(), "text/plain; charset=utf-8")),
-        ["api", "events"] => list(admin, head.uri.query()).await,
-        ["api", "events", id] => show(admin, query::event(id)?).await,
-        ["api", "events", id, "body"] => download(admin, query::event(id)?).await,
-        ["api", "jobs", id] => {
-            let job = id.parse().ok().and_then(|id| admin.jobs.show(id));
-            job.map(|job| json(&job)).ok_or_else(|| unknown("no such job"))
-        }
-        ["api", "routes"] => Ok(json(&json!({ "routes": gateway.routes.iter().map(view::route).collect::<Vec<_>>() }))),
-        ["api", "products"] => {
-            let products: Vec<Value> = gateway.products.values().map(|product| view::product(product)).collect();
-            Ok(json(&json!({ "products": products })))
-        }
-        ["api", "plugins"] => {
-            let plugins: Vec<Value> = admin.parts.plugins.status().iter().map(view::plugin).collect();
-            Ok(json(&json!({ "plugins": plugins })))
-        }
-        ["api", "config"] => Ok(json(&view::config(&gateway))),
-        _ => Err(unknown("there is nothing here; `/` lists what there is")),
-    }
-}
-
-async fn change(admin: &Admin, segments: &[&str], body: &[u8]) -> Answer {
-    match segments {
-        ["api", "reload"] => match (admin.parts.reload)().await {
-            Ok(generation) => Ok(json(&json!({ "generation": generation }))),
-            Err(problems) => Err(Refused(StatusCode::UNPROCESSABLE_ENTITY, "configuration", problems.to_string())),
-        },
-        ["api", "events", "replay"] => bulk(admin, Action::Replay, body),
-        ["api", "events", "drop"] => bulk(admin, Action::Drop, body),
-        ["api", "events", id, "replay"] => one(admin, Action::Replay, query::event(id)?).await,
-        ["api", "events", id, "drop"] => one(admin, Action::Drop, query::event(id)?).await,
-        _ => Err(unknown("there is nothing to change here")),
-    }
-}
-
-fn ready(admin: &Admin) -> Response<Outgoing> {
-    let (ready, word) = admin.parts.health.state();
-    let mut response = json(&json!({ "status": word }));
-    if !ready {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    response
-}
-
-async fn metrics(admin: &Admin) -> Answer {
-    let (metrics, parts) = (&admin.parts.metrics, &admin.parts);
-    match parts.store.stats().await {
-        Ok(stats) => {
-            for (state, count) in DeliveryState::ALL.iter().zip(stats.states) {
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                metrics.webhook_queue_depth.with_label_values(&[state.as_str()]).set(count);
-                if *state == DeliveryState::Dead {
-                    metrics.webhook_dead_letters.set(count);
+    async fn change(&self, endpoint: Endpoint<'_>, body: Incoming) -> Answer {
+        let body = received(body).await?;
+        match endpoint {
+            Endpoint::Reload => {
+                let Nothing {} = parsed(&body)?;
+                match (self.parts.reload)().await {
+                    Ok(generation) => Ok(json(&json!({ "generation": generation }))),
+                    Err(problems) => Err(Refused::problems(problems)),
                 }
             }
-            let age = stats.oldest_due.map_or(0, |due| parts.clock.now().since(due).as_secs());
-            metrics.webhook_oldest_due_age.set(i64::try_from(age).unwrap_or(i64::MAX));
+            Endpoint::Bulk(action) => self.bulk(action, parsed(&body)?),
+            Endpoint::One(action, id) => {
+                let Nothing {} = parsed(&body)?;
+                self.one(action, query::event(id)?).await
+            }
+            Endpoint::Index
+            | Endpoint::Live
+            | Endpoint::Ready
+            | Endpoint::Metrics
+            | Endpoint::Events
+            | Endpoint::Event(_)
+            | Endpoint::Body(_)
+            | Endpoint::Job(_)
+            | Endpoint::Routes
+            | Endpoint::Products
+            | Endpoint::Plugins
+            | Endpoint::Config => Err(Refused::method("GET, HEAD")),
         }
-        // What else there is to see may say why.
-        Err(error) => tracing::error!(%error, "the store's figures are not to be had"),
     }
-    metrics.plugin_info.reset();
-    for status in parts.plugins.status() {
-        if let Some(plugin) = &status.live {
-            let digest = plugin.digest.to_string();
-            metrics.plugin_info.with_label_values(&[status.name.as_str(), &digest, WIT]).set(1);
+
+    fn ready(&self) -> Response<Outgoing> {
+        let (ready, word) = self.parts.health.state();
+        let mut response = json(&json!({ "status": word }));
+        if !ready {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+
+    async fn list(&self, query: Option<&str>) -> Answer {
+        let listing = query::listing(query)?;
+        let page = self.parts.store.list(&listing.filter, listing.cursor.as_deref(), listing.limit).await?;
+        Ok(json(&view::page(&page)))
+    }
+
+    async fn show(&self, id: EventId) -> Answer {
+        let detail = self.parts.store.show(id).await?;
+        detail.map(|detail| json(&view::detail(&detail))).ok_or_else(|| Refused::unknown("no such event"))
+    }
+
+    async fn download(&self, id: EventId) -> Answer {
+        let payload = self.parts.store.body(id).await?.ok_or_else(|| Refused::unknown("no such event"))?;
+        let mut response = Response::new(Outgoing::payload(&payload));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(header::CONTENT_LENGTH, payload.length().into());
+        if let Ok(name) = HeaderValue::try_from(format!("attachment; filename=\"{id}\"")) {
+            headers.insert(header::CONTENT_DISPOSITION, name);
+        }
+        Ok(response)
+    }
+
+    async fn one(&self, action: Action, id: EventId) -> Answer {
+        let store = &*self.parts.store;
+        if store.show(id).await?.is_none() {
+            return Err(Refused::unknown("no such event"));
+        }
+        let filter = Filter { event: Some(id), ..Filter::default() };
+        let changed = action.change(store, &self.parts.clock, &filter, DELIVERIES_MAX).await?;
+        let (key, refused) = match action {
+            Action::Replay => ("replayed", "none of its deliveries has ended: due and leased ones are on their way"),
+            Action::Drop => ("dropped", "none of its deliveries can be dropped: each is delivered, dropped or leased"),
+        };
+        match changed {
+            0 => Err(Refused::new(StatusCode::CONFLICT, "state", refused)),
+            changed => Ok(json(&json!({ key: changed }))),
         }
     }
-    Ok(text(metrics.encode().into(), registry::CONTENT_TYPE))
-}
 
-async fn list(admin: &Admin, query: Option<&str>) -> Answer {
-    let listing = query::listing(query)?;
-    let page = admin.parts.store.list(&listing.filter, listing.cursor.as_deref(), listing.limit).await;
-    let page = page.map_err(failed)?;
-    Ok(json(&json!({ "events": page.rows.iter().map(view::row).collect::<Vec<_>>(), "next": page.next })))
-}
-
-async fn show(admin: &Admin, id: EventId) -> Answer {
-    let detail = admin.parts.store.show(id).await.map_err(failed)?;
-    detail.map(|detail| json(&view::detail(&detail))).ok_or_else(|| unknown("no such event"))
-}
-
-async fn download(admin: &Admin, id: EventId) -> Answer {
-    let payload = admin.parts.store.body(id).await.map_err(failed)?.ok_or_else(|| unknown("no such event"))?;
-    let mut response = Response::new(Outgoing::payload(&payload));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    if let Ok(name) = HeaderValue::try_from(format!("attachment; filename=\"{id}\"")) {
-        headers.insert(header::CONTENT_DISPOSITION, name);
-    }
-    Ok(response)
-}
-
-async fn one(admin: &Admin, action: Action, id: EventId) -> Answer {
-    let (store, now) = (&admin.parts.store, admin.parts.clock.now());
-    if store.show(id).await.map_err(failed)?.is_none() {
-        return Err(unknown("no such event"));
-    }
-    let filter = Filter { event: Some(id), ..Filter::default() };
-    let (changed, key, refused) = match action {
-        Action::Replay => {
-            let why = "none of its deliveries has ended: due and leased ones are on their way";
-            (store.replay(now, &filter, DELIVERIES_MAX).await, "replayed", why)
+    fn bulk(&self, action: Action, bulk: Bulk) -> Answer {
+        let filter = bulk.filter.filter()?;
+        if filter == Filter::default() {
+            return Err(Refused::parameter("filter: expected at least one key, because everything is rarely meant"));
         }
-        Action::Drop => {
-            let why = "none of its deliveries can be dropped: they are delivered, dropped or being attempted";
-            (store.drop_deliveries(now, &filter, DELIVERIES_MAX).await, "dropped", why)
-        }
-    };
-    match changed.map_err(failed)? {
-        0 => Err(Refused(StatusCode::CONFLICT, "state", refused.into())),
-        changed => Ok(json(&json!({ key: changed }))),
+        let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
+        let Some(job) = self.jobs.start(action, filter, bulk.pace, store, clock) else {
+            let message = "enough jobs are running: wait for one to end";
+            return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "jobs", message));
+        };
+        let mut response = json(&json!({ "job": job.to_string() }));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        Ok(response)
     }
 }
 
-fn bulk(admin: &Admin, action: Action, body: &[u8]) -> Answer {
-    let Bulk { filter, pace } = parsed(body)?;
-    let filter = filter.filter()?;
-    if filter == Filter::default() {
-        let message = "expected a filter with at least one key: everything is rarely meant";
-        return Err(Refused(StatusCode::BAD_REQUEST, "parameter", message.into()));
-    }
-    let (store, clock) = (admin.parts.store.clone(), admin.parts.clock.clone());
-    match admin.jobs.start(action, filter, pace, store, clock) {
-        Some(job) => {
-            let mut response = json(&json!({ "job": job.to_string() }));
-            *response.status_mut() = StatusCode::ACCEPTED;
-            Ok(response)
-        }
-        None => Err(Refused(StatusCode::TOO_MANY_REQUESTS, "jobs", "enough jobs are running: wait for one".into())),
-    }
-}
-
-fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| Refused(StatusCode::BAD_REQUEST, "json", error.to_string()))
+/// Nothing at all is read as `{}`.
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "json", error.to_string()))
 }
 
 async fn received(body: Incoming) -> Result<Bytes, Refused> {
-    let collected = Limited::new(body, BODY_MAX).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|_| {
-        Refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("expected a body of at most {BODY_MAX} bytes"))
-    })
-}
-
-fn failed(error: StoreError) -> Refused {
-    let status = match error {
-        StoreError::Cursor => StatusCode::BAD_REQUEST,
-        StoreError::Failed(_)
-        | StoreError::Corrupt(_)
-        | StoreError::Locked(_)
-        | StoreError::Full
-        | StoreError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    Refused(status, "store", error.to_string())
-}
-
-fn unknown(message: &str) -> Refused {
-    Refused(StatusCode::NOT_FOUND, "not_found", message.into())
-}
-
-/// A JSON answer.
-pub(super) fn json(value: &Value) -> Response<Outgoing> {
-    text(value.to_string().into(), "application/json")
-}
-
-fn text(body: Bytes, media: &'static str) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::full(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    response
+    match Limited::new(body, BODY_MAX).collect().await.map(Collected::to_bytes) {
+        Ok(body) => Ok(body),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = format!("expected a body of at most {BODY_MAX} bytes");
+            Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
+        }
+        Err(_cut) => Err(Refused::new(StatusCode::BAD_REQUEST, "incomplete", "the body was cut short")),
+    }
 }

@@ -1,9 +1,10 @@
 //! Filters, as a query string and as JSON.
 
-use http::StatusCode;
+use std::num::NonZeroU32;
+
 use serde::Deserialize;
 
-use super::Refused;
+use super::refused::Refused;
 use crate::base::clock::Timestamp;
 use crate::base::ids::EventId;
 use crate::store::{DeliveryState, Filter};
@@ -39,19 +40,16 @@ pub(super) struct Wanted {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bulk {
     pub(super) filter: Wanted,
-    /// Events a second; as fast as the store can when not given.
+    /// Deliveries a second; as fast as the store can when not given.
     #[serde(default)]
-    pub(super) pace: Option<u32>,
-}
-
-fn wrong(message: String) -> Refused {
-    Refused(StatusCode::BAD_REQUEST, "parameter", message)
+    pub(super) pace: Option<NonZeroU32>,
 }
 
 /// Reads a query string. Unknown or malformed parameters are refused by name.
 pub(super) fn listing(query: Option<&str>) -> Result<Listing, Refused> {
     let mut wanted = Wanted::default();
     let mut listing = Listing { limit: LIMIT, ..Listing::default() };
+    let mut limit = None;
     for (name, value) in pairs(query.unwrap_or_default())? {
         let field = match name.as_str() {
             "state" => &mut wanted.state,
@@ -63,14 +61,16 @@ pub(super) fn listing(query: Option<&str>) -> Result<Listing, Refused> {
             "until" => &mut wanted.until,
             "text" => &mut wanted.text,
             "cursor" => &mut listing.cursor,
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-                listing.limit = limit.ok_or_else(|| wrong(format!("limit: expected 1 to {LIMIT_MAX}")))?;
-                continue;
-            }
-            other => return Err(wrong(format!("unknown parameter `{}`", other.escape_debug()))),
+            "limit" => &mut limit,
+            other => return Err(Refused::parameter(format!("unknown parameter `{}`", other.escape_debug()))),
         };
-        *field = Some(value);
+        if field.replace(value).is_some() {
+            return Err(Refused::parameter(format!("{name}: expected once")));
+        }
+    }
+    if let Some(limit) = limit {
+        let limit = limit.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        listing.limit = limit.ok_or_else(|| Refused::parameter(format!("limit: expected 1 to {LIMIT_MAX}")))?;
     }
     listing.filter = wanted.filter()?;
     Ok(listing)
@@ -81,12 +81,12 @@ impl Wanted {
     pub(super) fn filter(self) -> Result<Filter, Refused> {
         let state = self.state.map(|state| {
             let states = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
-            DeliveryState::parse(&state).ok_or_else(|| wrong(format!("state: expected one of {states}")))
+            DeliveryState::parse(&state).ok_or_else(|| Refused::parameter(format!("state: expected one of {states}")))
         });
         let time = |name: &str, text: Option<String>| {
             let read = |text: String| {
                 Timestamp::parse(&text)
-                    .ok_or_else(|| wrong(format!("{name}: expected RFC 3339, like 2026-01-31T12:00:00Z")))
+                    .ok_or_else(|| Refused::parameter(format!("{name}: expected RFC 3339, like 2026-01-31T12:00:00Z")))
             };
             text.map(read).transpose()
         };
@@ -106,13 +106,13 @@ impl Wanted {
 
 /// An event's id out of a path.
 pub(super) fn event(text: &str) -> Result<EventId, Refused> {
-    EventId::parse(text).ok_or_else(|| wrong("expected an event id: evt_ and 32 hex digits".into()))
+    EventId::parse(text).ok_or_else(|| Refused::parameter("expected an event id: evt_ and 32 hex digits"))
 }
 
 fn pairs(query: &str) -> Result<Vec<(String, String)>, Refused> {
     let read = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = |text: &str| decoded(text).ok_or_else(|| wrong("the query is not well-formed".into()));
+        let decoded = |text: &str| decoded(text).ok_or_else(|| Refused::parameter("the query is not well-formed"));
         Ok((decoded(name)?, decoded(value)?))
     };
     query.split('&').filter(|pair| !pair.is_empty()).map(read).collect()
@@ -160,9 +160,11 @@ mod tests {
             ("limit=0", "limit"),
             ("limit=501", "limit"),
             ("text=%zz", "well-formed"),
+            ("text=%f", "well-formed"),
+            ("state=dead&state=due", "state"),
         ] {
             let refused = listing(Some(query)).expect_err(query);
-            assert!(refused.2.contains(said), "{}", refused.2);
+            assert!(refused.message.contains(said), "{}", refused.message);
         }
     }
 }

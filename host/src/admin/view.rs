@@ -1,19 +1,28 @@
 //! Events, routes and plugins as the API shows them. Redacted fields are named, never shown.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::config::plan::HostPattern;
+use crate::base::names::PluginName;
+use crate::config::plan::HeaderPredicate;
 use crate::gateway::product::{Backend, Product};
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
-use crate::plugin::component::WIT;
+use crate::plugin::component::{Role, Setting, WIT};
 use crate::plugin::registry::Status;
-use crate::store::{Attempt, DeliveryRow, EventDetail};
+use crate::store::{Attempt, DeliveryRow, EventDetail, Page};
 
 const REDACTED: &str = "[redacted]";
 
-pub(super) fn row(row: &DeliveryRow) -> Value {
+/// A page of deliveries.
+pub(super) fn page(page: &Page) -> Value {
+    json!({ "events": page.rows.iter().map(row).collect::<Vec<_>>(), "next": page.next })
+}
+
+fn row(row: &DeliveryRow) -> Value {
     json!({
         "id": row.event.to_string(),
         "route": row.route.as_str(),
@@ -32,6 +41,7 @@ pub(super) fn row(row: &DeliveryRow) -> Value {
     })
 }
 
+/// One event's whole life.
 pub(super) fn detail(detail: &EventDetail) -> Value {
     let event = &detail.event;
     let hidden = |name: &str| event.redacted.iter().any(|redacted| redacted == name);
@@ -60,6 +70,7 @@ pub(super) fn detail(detail: &EventDetail) -> Value {
             "scheme": event.head.scheme,
             "authority": event.head.authority,
             "target": target(&event.head.target, &event.redacted),
+            "path": event.head.path,
             "headers": event.head.headers.iter().map(header).collect::<Vec<_>>(),
             "client": event.head.client,
         },
@@ -79,9 +90,9 @@ fn target(target: &str, redacted: &[String]) -> String {
 }
 
 fn attempt(attempt: &Attempt) -> Value {
-    let (text, base64) = match std::str::from_utf8(&attempt.answer) {
-        Ok(text) => (Value::from(text), Value::Null),
-        Err(_) => (Value::Null, base64::engine::general_purpose::STANDARD.encode(&attempt.answer).into()),
+    let (text, base64) = match whole_text(&attempt.answer) {
+        Some(text) => (Value::from(text), Value::Null),
+        None => (Value::Null, base64::engine::general_purpose::STANDARD.encode(&attempt.answer).into()),
     };
     json!({
         "number": attempt.number,
@@ -94,43 +105,78 @@ fn attempt(attempt: &Attempt) -> Value {
     })
 }
 
-pub(super) fn route(entry: &Entry<std::sync::Arc<Route>>) -> Value {
-    let matcher = &entry.matcher;
-    let host = |host: &HostPattern| match host {
-        HostPattern::Exact(name) => name.clone(),
-        HostPattern::Wildcard(parent) => format!("*.{parent}"),
-    };
-    let verifier = match &entry.target.target {
-        Target::Webhook(intake) => Some(intake.verifier.name().as_str()),
+/// The text that `bytes` are, without the piece of a character where they were cut off.
+fn whole_text(bytes: &[u8]) -> Option<&str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).ok(),
+        Err(_) => None,
+    }
+}
+
+/// Every route.
+pub(super) fn routes(gateway: &Gateway) -> Value {
+    json!({ "routes": gateway.routes.iter().map(route).collect::<Vec<_>>() })
+}
+
+/// Every product.
+pub(super) fn products(gateway: &Gateway) -> Value {
+    json!({ "products": gateway.products.values().map(|it| product(it)).collect::<Vec<_>>() })
+}
+
+/// Every plugin that is there, was refused, or is missing.
+pub(super) fn plugins(plugins: &[Status], gateway: &Gateway) -> Value {
+    json!({ "plugins": plugins.iter().map(|status| plugin(status, gateway)).collect::<Vec<_>>() })
+}
+
+fn verifier(route: &Route) -> Option<&PluginName> {
+    match &route.target {
+        Target::Webhook(intake) => Some(intake.verifier.name()),
         Target::Proxy(_) => None,
+    }
+}
+
+fn route(entry: &Entry<Arc<Route>>) -> Value {
+    let matcher = &entry.matcher;
+    let header = |(name, predicate): &(http::HeaderName, HeaderPredicate)| match predicate {
+        HeaderPredicate::Present(present) => json!({ "name": name.as_str(), "present": present }),
+        // The value may be a credential that somebody matches on.
+        HeaderPredicate::Equals(_) => json!({ "name": name.as_str(), "equals": REDACTED }),
     };
+    let verifier = verifier(&entry.target).map(PluginName::as_str);
     json!({
         "name": entry.name.as_str(),
         "listeners": matcher.listeners.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
-        "host": matcher.hosts.iter().map(host).collect::<Vec<_>>(),
+        "host": matcher.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "path": matcher.path.to_string(),
         "method": matcher.methods.iter().map(http::Method::as_str).collect::<Vec<_>>(),
-        "header": matcher.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        "header": matcher.headers.iter().map(header).collect::<Vec<_>>(),
         "product": entry.target.product.name.as_str(),
         "kind": if verifier.is_some() { "webhook" } else { "proxy" },
         "verifier": verifier,
     })
 }
 
-pub(super) fn product(product: &Product) -> Value {
+fn product(product: &Product) -> Value {
     let (builtin, upstreams) = match &product.backend {
         Backend::Echo => (Some("echo"), Vec::new()),
-        Backend::Upstream(upstream) => (None, upstream.plan().urls.iter().map(|url| url.authority()).collect()),
+        Backend::Upstream(upstream) => (None, upstream.plan().urls.iter().map(ToString::to_string).collect()),
     };
     json!({
         "name": product.name.as_str(),
         "builtin": builtin,
         "upstreams": upstreams,
-        "delivery": { "concurrency": product.delivery.concurrency },
+        "delivery": { "concurrency": product.delivery.concurrency, "rate": product.delivery.rate },
     })
 }
 
-pub(super) fn plugin(status: &Status) -> Value {
+fn plugin(status: &Status, gateway: &Gateway) -> Value {
+    let role = |role: &Role| json!({ "name": role.name, "required": role.required, "about": role.about });
+    let setting = |setting: &Setting| {
+        json!({
+            "key": setting.key, "kind": setting.kind, "required": setting.required, "about": setting.about,
+        })
+    };
     let live = status.live.as_ref().map(|plugin| {
         let about = &plugin.about;
         json!({
@@ -141,20 +187,24 @@ pub(super) fn plugin(status: &Status) -> Value {
             "source": about.source,
             "handshake": about.handshake,
             "methods": about.methods,
-            "roles": about.roles.iter().map(|r| json!({"name": r.name, "required": r.required})).collect::<Vec<_>>(),
-            "settings": about.settings.iter().map(|s| json!({"key": s.key, "required": s.required})).collect::<Vec<_>>(),
+            "roles": about.roles.iter().map(role).collect::<Vec<_>>(),
+            "settings": about.settings.iter().map(setting).collect::<Vec<_>>(),
         })
     });
     let refused = status
         .refused
         .as_ref()
         .map(|(digest, why)| json!({ "sha256": digest.map(|digest| digest.to_string()), "reason": why }));
-    json!({ "name": status.name.as_str(), "live": live, "refused": refused, "routes": status.routes })
+    let users = gateway.routes.iter().filter(|entry| verifier(&entry.target) == Some(&status.name));
+    let routes: Vec<&str> = users.map(|entry| entry.name.as_str()).collect();
+    json!({ "name": status.name.as_str(), "live": live, "refused": refused, "routes": routes })
 }
 
-pub(super) fn config(gateway: &Gateway) -> Value {
+/// Which configuration serves; its text and its secrets are nobody's business here.
+pub(super) fn config(gateway: &Gateway, file: &Path) -> Value {
     json!({
         "generation": gateway.generation,
+        "file": file.display().to_string(),
         "routes": gateway.routes.iter().count(),
         "products": gateway.products.len(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -164,6 +214,13 @@ pub(super) fn config(gateway: &Gateway) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_cut_inside_a_character_is_still_text() {
+        assert_eq!(whole_text("wört".as_bytes()), Some("wört"));
+        assert_eq!(whole_text(&"wö".as_bytes()[..2]), Some("w"));
+        assert_eq!(whole_text(b"\xff\xd8\xff"), None);
+    }
 
     #[test]
     fn a_redacted_parameter_is_named_not_shown() {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 
 use super::{StartError, Surroundings};
-use crate::admin::Tokens;
+use crate::admin::Access;
 use crate::base::clock::Clock;
 use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
 use crate::base::secret::Secret;
@@ -28,7 +28,7 @@ pub(super) struct Live {
     pub(super) plugins: Arc<Plugins>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tokens: Arc<ArcSwap<Tokens>>,
+    pub(super) access: Arc<ArcSwap<Access>>,
     /// Woken when another generation serves.
     pub(super) reloaded: Arc<Notify>,
     surroundings: Surroundings,
@@ -89,13 +89,13 @@ impl Live {
             let crate::config::plan::StoreUrl::Sqlite(path) = &plan.store.url;
             StartError::Store(path.clone(), error)
         })?;
-        let tokens = Arc::new(ArcSwap::from_pointee(Tokens::of(&plan.admin, &secrets)));
+        let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, &secrets)));
         Ok(Self {
             current: Arc::new(Current::new(Arc::new(gateway))),
             plugins,
             store,
             metrics,
-            tokens,
+            access,
             reloaded: Arc::new(Notify::new()),
             surroundings,
             state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), secrets }),
@@ -164,7 +164,7 @@ impl Live {
         }
         let generation = gateway.generation;
         let served = served(&gateway);
-        self.tokens.store(Arc::new(Tokens::of(&plan.admin, &secrets)));
+        self.access.store(Arc::new(Access::of(&plan.admin, &secrets)));
         self.state.store(Arc::new(Loaded { plan: Arc::new(plan), secrets }));
         self.current.publish(Arc::new(gateway));
         match self.store.adopt(self.clock().now(), &served).await {

@@ -198,6 +198,7 @@ impl App {
             tracing::error!(%error, "the store did not close cleanly");
         }
         self.admin_drain.start();
+        self.admin_drain.done().await;
         // Workers wait for their threads: not on a runtime's own.
         let _stopped = tokio::task::spawn_blocking(move || self.workers.stop()).await;
         tracing::info!("stopped");
@@ -250,13 +251,13 @@ fn serve_admin(
         })
     };
     let admin = Admin::new(admin::Parts {
-        plan: live.plan().admin.clone(),
+        file: live.plan().file.clone(),
+        access: live.access.clone(),
         current: live.current.clone(),
         plugins: live.plugins.clone(),
         store: live.store.clone(),
         metrics: live.metrics.clone(),
         clock: live.clock().clone(),
-        tokens: live.tokens.clone(),
         health: health.clone(),
         reload,
     });

@@ -1,17 +1,22 @@
 //! `tollgate check`: every problem at once, in the configuration, its secrets and its plugins.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::command::{ConfigFile, EXIT_USAGE};
 use super::terminal;
+use crate::app::Surroundings;
 use crate::base::names::{PluginName, SecretName};
 use crate::base::secret::Secret;
-use crate::config::plan::Plan;
+use crate::config::plan::{Plan, PluginOverride, Webhook};
 use crate::config::problem::{Problem, Problems};
 use crate::plugin::Roles;
+use crate::plugin::call::Binding;
 use crate::plugin::engine::Engine;
-use crate::plugin::registry::{self, Observer, Plugins};
+use crate::plugin::registry::{self, Observer, Plugins, Status};
 use crate::telemetry::labels::PluginReload;
 
 /// `tollgate check`
@@ -32,32 +37,35 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(plan) => check(&plan, arguments.no_secrets).await.map(|()| plan),
         Err(problems) => Err(problems),
     };
-    match checked {
-        Ok(plan) if arguments.json => {
-            println!("{}", serde_json::json!({ "file": plan.file, "problems": [] }));
-            ExitCode::SUCCESS
+    let file = arguments.config.file.display();
+    let (said, code) = match checked {
+        Ok(_) if arguments.json => {
+            (format!("{}\n", json!({ "file": file.to_string(), "problems": [] })), ExitCode::SUCCESS)
         }
-        Ok(plan) => {
-            let webhooks = plan.routes.values().filter(|route| route.webhook.is_some()).count();
-            println!(
-                "{} is fine: {} routes ({webhooks} webhook), {} products",
-                arguments.config.file.display(),
-                plan.routes.len(),
-                plan.products.len()
-            );
-            ExitCode::SUCCESS
+        Ok(plan) => (format!("{file} is fine: {}\n", summary(&plan)), ExitCode::SUCCESS),
+        Err(problems) if arguments.json => {
+            let said = json!({ "file": file.to_string(), "problems": problems });
+            (format!("{said}\n"), ExitCode::from(EXIT_USAGE))
         }
         Err(problems) => {
-            if arguments.json {
-                println!("{}", serde_json::json!({ "file": arguments.config.file, "problems": problems }));
-            } else {
-                let count = problems.len();
-                eprintln!("{}", problems.render(terminal::colour()));
-                eprintln!("{count} {}", if count == 1 { "problem" } else { "problems" });
-            }
-            ExitCode::from(EXIT_USAGE)
+            let count = problems.len();
+            eprintln!("{}", problems.render(terminal::colour()));
+            eprintln!("{count} {}", if count == 1 { "problem" } else { "problems" });
+            (String::new(), ExitCode::from(EXIT_USAGE))
+        }
+    };
+    match terminal::say(said) {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("error: standard output: {error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn summary(plan: &Plan) -> String {
+    let webhooks = plan.routes.values().filter(|route| route.webhook.is_some()).count();
+    format!("{} routes ({webhooks} webhook), {} products", plan.routes.len(), plan.products.len())
 }
 
 struct Silent;
@@ -68,50 +76,98 @@ impl Observer for Silent {
 
 async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
     let secrets = match no_secrets {
-        true => Problems::new(Vec::new()),
-        false => match crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)) {
-            Ok(_) => Problems::new(Vec::new()),
-            Err(problems) => problems,
-        },
+        true => None,
+        false => crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)).err(),
     };
-    // Roles are checked by name, so that problems of secrets do not hide problems of plugins.
-    let stand_in = |name: &SecretName| Secret { name: name.as_str().into(), values: Arc::new([]) };
-    let plugins = check_plugins(plan, &stand_in).await;
-    Problems::new(plugins).and(secrets).or(())
+    let plugins = match plugins(plan).await {
+        Ok(plugins) => check_plugins(plan, &plugins).await,
+        Err(why) => vec![plan.source.problem_with("plugins", why)],
+    };
+    Problems::new(plugins).and(secrets.unwrap_or_else(|| Problems::new(Vec::new()))).or(())
 }
 
-async fn check_plugins(plan: &Plan, secret: &dyn Fn(&SecretName) -> Secret) -> Vec<Problem> {
-    let webhooks: Vec<_> = plan.routes.iter().filter_map(|(name, r)| Some((name, r.webhook.as_ref()?))).collect();
-    if webhooks.is_empty() {
-        return Vec::new();
-    }
-    let engine = match Engine::new(None) {
-        Ok(engine) => engine,
-        Err(error) => return vec![plan.source.problem_with("plugins", format!("the plugin engine fails: {error:#}"))],
-    };
+/// The plugins of the plan's directory, loaded as a gateway would load them.
+pub(super) async fn plugins(plan: &Plan) -> Result<Arc<Plugins>, String> {
+    let engine = Engine::new(Surroundings::of_process().cache);
+    let engine = engine.map_err(|error| format!("the plugin engine does not start: {error:#}"))?;
     let plugins = Plugins::new(engine, plan.plugins.clone(), Box::new(Silent));
     plugins.scan().await;
-    let mut problems = Vec::new();
+    Ok(plugins)
+}
+
+/// A route's plugin with the route's options and roles. Roles have no values: which there are is all that is checked,
+/// and a missing secret must not hide what else is wrong.
+pub(super) fn bind(plugins: &Plugins, webhook: &Webhook) -> Arc<Binding> {
+    let no_values = |name: &SecretName| Secret { name: name.as_str().into(), values: Arc::new([]) };
+    let roles: Roles = webhook.secrets.iter().map(|(role, name)| (role.clone(), no_values(name))).collect();
+    plugins.bind(&webhook.verifier, &webhook.options, Arc::new(roles))
+}
+
+async fn check_plugins(plan: &Plan, plugins: &Plugins) -> Vec<Problem> {
+    let live = plugins.status();
+    let files: Vec<&str> = live.iter().map(|status| status.name.as_str()).collect();
+    let mut problems = check_pins(plan, &live);
+    let webhooks = plan.routes.iter().filter_map(|(name, route)| Some((name, route.webhook.as_ref()?)));
+    let mut used = BTreeSet::new();
     for (name, webhook) in webhooks {
-        let roles: Roles = webhook.secrets.iter().map(|(role, name)| (role.clone(), secret(name))).collect();
-        let verifier = plugins.bind(&webhook.verifier, &webhook.options, Arc::new(roles));
-        for problem in plugins.problems(&verifier).await {
-            let (key, help) = match &problem {
-                registry::Problem::Missing(_) => (
-                    "verifier",
-                    Some(format!("put {}.wasm into {}", webhook.verifier, plan.plugins.directory.display())),
-                ),
-                registry::Problem::Kind(_) => ("verifier", None),
-                registry::Problem::UnknownRole(..) | registry::Problem::MissingRole(_) => ("secrets", None),
-                registry::Problem::Option(_) => ("options", None),
+        let verifier = &webhook.verifier;
+        used.insert(verifier);
+        if is_off_its_pin(plan, &live, verifier) {
+            continue;
+        }
+        for found in plugins.problems(&bind(plugins, webhook)).await {
+            let key = match &found {
+                registry::Problem::Missing(_) | registry::Problem::Kind(_) => "verifier".to_owned(),
+                registry::Problem::UnknownRole(role, _) => format!("secrets.{role}"),
+                registry::Problem::MissingRole(_) => "secrets".to_owned(),
+                registry::Problem::Option(option) => format!("options.{}", option.key),
             };
-            let at = format!("route.{name}.webhook.{key}");
-            let found = plan.source.problem_with(&at, format!("plugin {}: {problem}", webhook.verifier));
-            problems.push(match help {
-                Some(help) => found.help(help),
-                None => found,
-            });
+            let message = format!("plugin {verifier}: {found}");
+            let problem = plan.source.problem_with(&format!("route.{name}.webhook.{key}"), message);
+            let absent = matches!(found, registry::Problem::Missing(_)) && !files.contains(&verifier.as_str());
+            problems.push(if absent { problem.help(advice(plan, verifier, &files)) } else { problem });
         }
     }
+    let broken =
+        live.iter().filter(|status| !used.contains(&status.name) && !is_off_its_pin(plan, &live, &status.name));
+    problems.extend(broken.filter_map(|status| {
+        let (_, why) = status.refused.as_ref()?;
+        let file = plan.plugins.directory.join(format!("{}.wasm", status.name));
+        Some(Problem::with_file(&file, why).help("no route uses it; mend it or take it away"))
+    }));
     problems
+}
+
+/// What to do about a plugin whose file is not there.
+fn advice(plan: &Plan, verifier: &PluginName, files: &[&str]) -> String {
+    const NEAR: f64 = 0.75;
+    let likeness = |file: &&&str| strsim::jaro_winkler(file, verifier.as_str());
+    let nearest = files.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|file| likeness(file) >= NEAR);
+    match nearest {
+        Some(file) => format!("did you mean `{file}`?"),
+        None => format!("put {verifier}.wasm into {}", plan.plugins.directory.display()),
+    }
+}
+
+/// Files that are not what `[plugin.NAME] sha256` says, and files it says something of that are not there.
+fn check_pins(plan: &Plan, live: &[Status]) -> Vec<Problem> {
+    let pinned = plan.plugins.overrides.iter().filter(|(_, own)| own.sha256.is_some());
+    let problem = |(name, _): (&PluginName, &PluginOverride)| {
+        let status = live.iter().find(|status| status.name == *name);
+        let why = match status {
+            None => format!("there is no file {name}.wasm in {}", plan.plugins.directory.display()),
+            Some(_) if is_off_its_pin(plan, live, name) => status?.refused.as_ref()?.1.clone(),
+            Some(_) => return None,
+        };
+        Some(plan.source.problem_with(&format!("plugin.{name}.sha256"), format!("plugin {name}: {why}")))
+    };
+    pinned.filter_map(problem).collect()
+}
+
+/// Whether the plugin's file has another digest than the configuration pins.
+fn is_off_its_pin(plan: &Plan, live: &[Status], name: &PluginName) -> bool {
+    let pinned = plan.plugins.overrides.get(name).and_then(|own| own.sha256);
+    let status = live.iter().find(|status| status.name == *name);
+    let found = status.and_then(|status| status.refused.as_ref()).and_then(|(digest, _)| *digest);
+    pinned.is_some_and(|pinned| found.is_some_and(|found| found != pinned))
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-/// To connect, and to wait for an answer's head.
+/// To connect, to wait for an answer's head, and for all of an answer that is JSON.
 const PATIENCE: Duration = Duration::from_secs(70);
+/// The most an answer that is JSON may have; a full page of events is a few hundred KiB.
+const ANSWER_MAX: usize = 16 << 20;
 
 /// Where the admin listener is, and what to show it.
 #[derive(Debug, clap::Args)]
@@ -47,6 +49,12 @@ impl fmt::Display for ClientError {
         match self {
             Self::Usage(message) | Self::Failed(message) => f.write_str(message),
         }
+    }
+}
+
+impl From<std::io::Error> for ClientError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(format!("standard output: {error}"))
     }
 }
 
@@ -122,16 +130,21 @@ impl Client {
 
     async fn json(&self, response: http::Response<Incoming>) -> Result<Value, ClientError> {
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| self.failed(error))?.to_bytes();
+        let body = tokio::time::timeout(PATIENCE, Limited::new(response.into_body(), ANSWER_MAX).collect()).await;
+        let body = body.map_err(|_elapsed| self.failed("its answer does not end"))?;
+        let body = body.map_err(|error| self.failed(error))?.to_bytes();
         let value: Value = serde_json::from_slice(&body)
             .map_err(|_| self.failed(format_args!("it answers {status} with something that is not JSON")))?;
         if status.is_success() {
             return Ok(value);
         }
         let message = value["error"]["message"].as_str().unwrap_or("no reason given").to_owned();
-        Err(ClientError::Failed(match status {
-            StatusCode::UNAUTHORIZED => format!("{message} ($TOLLGATE_ADMIN_TOKEN or --token-file)"),
-            _ => message,
-        }))
+        Err(match status {
+            StatusCode::BAD_REQUEST => ClientError::Usage(message),
+            StatusCode::UNAUTHORIZED => {
+                ClientError::Failed(format!("{message} ($TOLLGATE_ADMIN_TOKEN or --token-file)"))
+            }
+            _ => ClientError::Failed(message),
+        })
     }
 }

@@ -1,6 +1,5 @@
 //! `tollgate events`: the webhook log and its dead letters, through the admin API.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{AdminArguments, Client, ClientError};
 use super::command::EXIT_USAGE;
+use super::terminal;
+use crate::store::DeliveryState;
 
 /// Between two looks at a bulk change.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -70,8 +71,8 @@ struct Change {
 #[derive(Debug, Default, clap::Args)]
 #[group(id = "filter", multiple = true)]
 struct Filter {
-    /// due, leased, delivered, dead, parked or dropped
-    #[arg(long)]
+    /// Where the delivery stands
+    #[arg(long, value_parser = DeliveryState::ALL.map(DeliveryState::as_str))]
     state: Option<String>,
     /// The route that took it
     #[arg(long)]
@@ -133,20 +134,12 @@ async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
     match command {
         Command::List { filter, limit, cursor, json } => {
             let page = client.get(&listing(&filter, limit, cursor.as_deref())).await?;
-            if json {
-                println!("{page:#}");
-            } else {
-                print!("{}", table(&page));
-            }
+            terminal::say(if json { format!("{page:#}\n") } else { table(&page, terminal::width()) })?;
         }
         Command::Show { id, body: true, .. } => return body(client, &id).await,
         Command::Show { id, json, .. } => {
             let event = client.get(&format!("/api/events/{}", escaped(&id))).await?;
-            if json {
-                println!("{event:#}");
-            } else {
-                print!("{}", life(&event));
-            }
+            terminal::say(if json { format!("{event:#}\n") } else { life(&event) })?;
         }
         Command::Replay(change) => return alter(client, "replay", change).await,
         Command::Drop(change) => return alter(client, "drop", change).await,
@@ -177,8 +170,7 @@ async fn alter(client: &Client, action: &str, change: Change) -> Result<(), Clie
         (Some(id), true) => {
             let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &json!({})).await?;
             let count = done.as_object().and_then(|done| done.values().next()).and_then(Value::as_u64).unwrap_or(0);
-            println!("{action}: {count} {}", if count == 1 { "delivery" } else { "deliveries" });
-            Ok(())
+            Ok(terminal::say(format!("{}\n", told(action, count)))?)
         }
         (None, false) => {
             let filter: Map<String, Value> =
@@ -196,16 +188,22 @@ async fn alter(client: &Client, action: &str, change: Change) -> Result<(), Clie
     }
 }
 
+fn told(action: &str, count: u64) -> String {
+    format!("{action}: {count} {}", if count == 1 { "delivery" } else { "deliveries" })
+}
+
+/// Watches a bulk change to its end. It goes on when nobody watches.
 async fn follow(client: &Client, action: &str, job: &str) -> Result<(), ClientError> {
     let progress = indicatif::ProgressBar::new_spinner();
     loop {
         let seen = client.get(&format!("/api/jobs/{}", escaped(job))).await?;
         let changed = seen["changed"].as_u64().unwrap_or(0);
-        progress.set_message(format!("{action}: {changed} deliveries"));
+        let looked_at = seen["looked_at"].as_u64().unwrap_or(0);
+        progress.set_message(format!("{} of {looked_at} looked at", told(action, changed)));
         progress.tick();
         if seen["done"].as_bool() == Some(true) {
             progress.finish_and_clear();
-            println!("{action}: {changed} deliveries");
+            terminal::say(format!("{}\n", told(action, changed)))?;
             return match seen["error"].as_str() {
                 Some(error) => Err(ClientError::Failed(error.to_owned())),
                 None => Ok(()),
@@ -217,32 +215,33 @@ async fn follow(client: &Client, action: &str, job: &str) -> Result<(), ClientEr
 
 async fn body(client: &Client, id: &str) -> Result<(), ClientError> {
     let mut body = client.download(&format!("/api/events/{}/body", escaped(id))).await?;
-    let mut out = std::io::stdout().lock();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ClientError::Failed(format!("the body was cut short: {error}")))?;
         if let Some(data) = frame.data_ref() {
-            out.write_all(data).map_err(|error| ClientError::Failed(error.to_string()))?;
+            terminal::say(data)?;
         }
     }
-    out.flush().map_err(|error| ClientError::Failed(error.to_string()))
+    Ok(())
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
-fn table(page: &Value) -> String {
+/// The page as a table; rows are cut at `width`, which the reason comes last for.
+fn table(page: &Value, width: Option<usize>) -> String {
     let rows: Vec<[String; 7]> = page["events"].as_array().into_iter().flatten().map(columns).collect();
     if rows.is_empty() {
         return "no deliveries\n".into();
     }
     let head = ["EVENT", "STATE", "ROUTE → PRODUCT", "TYPE", "TRIES", "RECEIVED", "REASON"].map(str::to_owned);
-    let width = |at: usize| rows.iter().chain([&head]).map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let longest = |at: usize| rows.iter().chain([&head]).map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(longest).collect();
     let mut out = String::new();
     for row in [&head].into_iter().chain(&rows) {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        out.push_str(cells.join("  ").trim_end());
+        let line = cells.join("  ");
+        out.extend(line.trim_end().chars().take(width.unwrap_or(usize::MAX)));
         out.push('\n');
     }
     if let Some(next) = page["next"].as_str() {
@@ -252,8 +251,6 @@ fn table(page: &Value) -> String {
 }
 
 fn columns(row: &Value) -> [String; 7] {
-    const REASON_MAX: usize = 60;
-    let reason: String = row["reason"].as_str().unwrap_or_default().chars().take(REASON_MAX).collect();
     [
         text(row, "id").to_owned(),
         text(row, "state").to_owned(),
@@ -261,7 +258,7 @@ fn columns(row: &Value) -> [String; 7] {
         shown(text(row, "kind")),
         row["attempts"].to_string(),
         text(row, "received").to_owned(),
-        shown(&reason),
+        shown(row["reason"].as_str().unwrap_or_default()),
     ]
 }
 
@@ -300,7 +297,7 @@ fn life(event: &Value) -> String {
             let said = attempt["error"].as_str().or(attempt["answer"].as_str()).unwrap_or_default();
             lines.push(format!(
                 "  attempt {:>2}  {}  {status}  {} ms  {}",
-                attempt["number"],
+                attempt["number"].as_u64().unwrap_or_default(),
                 text(attempt, "at"),
                 attempt["ms"],
                 shown(said)
@@ -325,9 +322,16 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_cut_at_the_end_of_the_terminal() {
+        let page = json!({ "events": [{ "id": "evt_1", "reason": "x".repeat(500) }], "next": null });
+        assert!(table(&page, Some(80)).lines().all(|line| line.chars().count() <= 80));
+        assert!(table(&page, None).lines().any(|line| line.ends_with(&"x".repeat(500))));
+    }
+
+    #[test]
     fn what_others_wrote_cannot_command_the_terminal() {
         let page = json!({ "events": [{ "id": "evt_1", "kind": "a\u{1b}[2Jb", "reason": "x\ny" }], "next": null });
-        let table = table(&page);
+        let table = table(&page, None);
         assert!(!table.contains('\u{1b}'));
         assert_eq!(table.lines().count(), 2);
     }

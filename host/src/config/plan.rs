@@ -271,6 +271,18 @@ impl UpstreamUrl {
     }
 }
 
+/// As it is written in the configuration.
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            UpstreamScheme::Http => "http",
+            UpstreamScheme::Https => "https",
+            UpstreamScheme::H2c => "h2c",
+        };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
+
 /// How an upstream is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UpstreamScheme {
@@ -356,6 +368,16 @@ pub enum HostPattern {
     Exact(String),
     /// `*.` and this: exactly one label before it.
     Wildcard(String),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+        }
+    }
 }
 
 /// A path pattern in normal form, split at its slashes. `/a/{b}/` is `[a, {b}, ""]`.
