@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod delivery;
 mod front_door;
+mod hot;
 mod layers;
 mod misbehaving;
+mod process;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

@@ -105,7 +105,7 @@ impl Binding {
             let tick = plugin.engine.tick();
             let call = self.call(&plugin, request.clone(), body.clone(), now);
             match self.run_fast(&plugin, call) {
-                (Err(PluginFault::Deadline | PluginFault::Trap(_)), _) => drop(tick),
+                (Err(fault), _) if runs_again(&fault) => drop(tick),
                 done => return done,
             }
             self.slow_calls.store(SLOW_CALLS, Ordering::Relaxed);
@@ -154,6 +154,10 @@ impl Binding {
             },
         };
         let returned = instance.verify(call);
+        // What runs again says it again.
+        if !returned.as_ref().is_err_and(runs_again) {
+            self.log(instance.state());
+        }
         let done = self.finish(instance.state(), returned);
         if done.0.is_ok() && instance.served < self.limits.reuse {
             put(&self.kept.fast, plugin, instance);
@@ -177,6 +181,7 @@ impl Binding {
             }
         };
         let returned = instance.verify(call).await;
+        self.log(instance.state());
         let done = self.finish(instance.state(), returned);
         if done.0.is_ok() && instance.served < self.limits.reuse {
             put(&self.kept.slow, plugin, instance);
@@ -185,8 +190,6 @@ impl Binding {
     }
 
     fn finish(&self, state: &mut State, returned: Result<Returned, PluginFault>) -> Ran {
-        state.collect_printed();
-        self.log(&state.lines);
         let Some(call) = state.call.take() else {
             return (Err(PluginFault::Trap("the call ended before it began".into())), Vec::new());
         };
@@ -194,9 +197,10 @@ impl Binding {
         (returned.and_then(|returned| verdict::judge(returned, call.crypto.evidence())), used)
     }
 
-    fn log(&self, lines: &[(Level, String)]) {
+    fn log(&self, state: &mut State) {
+        state.collect_printed();
         let plugin = self.slot.name().as_str();
-        for (level, line) in lines {
+        for (level, line) in &state.lines {
             match level {
                 Level::Debug => tracing::debug!(target: "tollgate::plugin", plugin, "{line}"),
                 Level::Info => tracing::info!(target: "tollgate::plugin", plugin, "{line}"),
@@ -205,6 +209,11 @@ impl Binding {
             }
         }
     }
+}
+
+/// Whether a call that ended so on its caller's thread may end better on the plugin runtime.
+fn runs_again(fault: &PluginFault) -> bool {
+    matches!(fault, PluginFault::Deadline | PluginFault::Trap(_))
 }
 
 type Ran = (Result<Verdict, PluginFault>, Vec<Used>);

@@ -50,14 +50,13 @@ pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock:
         Backend::Upstream(upstream) => upstream,
         Backend::Echo => return echo(lease),
     };
-    let deadline = Instant::now() + terms.timeout;
     let request = match request(lease, terms) {
         Ok(request) => request,
         Err(error) => return failed(format!("the event cannot be sent as a request: {error}")),
     };
-    match tokio::time::timeout_at(deadline, exchange(upstream, request, product, deadline, clock)).await {
+    match tokio::time::timeout(terms.timeout, exchange(upstream, request, product, terms.timeout, clock)).await {
         Ok(reached) => reached,
-        Err(_elapsed) => failed(format!("no answer within {} ms", terms.timeout.as_millis())),
+        Err(_elapsed) => late(terms.timeout),
     }
 }
 
@@ -65,7 +64,7 @@ async fn exchange(
     upstream: &Upstream,
     request: Request<Outgoing>,
     product: &Product,
-    deadline: Instant,
+    timeout: Duration,
     clock: &Clock,
 ) -> Reached {
     let host = match &product.host {
@@ -73,10 +72,11 @@ async fn exchange(
         HostPolicy::Client | HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending { host, response: None, deadline: Some(deadline) };
+    let sending = Sending { host, response: None, deadline: Some(Instant::now() + timeout) };
     let response = match upstream.send(request, &sending).await {
         Ok(response) => response,
         Err(UpstreamError::Body(_)) => return failed("the stored body could not be read".into()),
+        Err(UpstreamError::Deadline) => return late(timeout),
         Err(error) => return failed(error.to_string()),
     };
     let status = response.status().as_u16();
@@ -89,6 +89,10 @@ async fn exchange(
         error: (!(200..300).contains(&status)).then(|| format!("the product answered {status}")),
         answer,
     }
+}
+
+fn late(timeout: Duration) -> Reached {
+    failed(format!("no answer within {} ms", timeout.as_millis()))
 }
 
 fn failed(error: String) -> Reached {
@@ -144,7 +148,9 @@ fn headers(lease: &Lease) -> HeaderMap {
     let event = &lease.event;
     let mut headers = HeaderMap::with_capacity(event.head.headers.len() + 8);
     for (name, value) in &event.head.headers {
-        let ends_here = ENDS_HERE.contains(&name.as_str()) || event.redacted.iter().any(|redacted| redacted == name);
+        let ends_here = ENDS_HERE.contains(&name.as_str())
+            || of_the_last_hop(&event.head, name)
+            || event.redacted.iter().any(|redacted| redacted == name);
         let ours = name.starts_with("tollgate-") || name == "traceparent" || name == "tracestate";
         if ends_here || ours {
             continue;
@@ -169,6 +175,13 @@ fn headers(lease: &Lease) -> HeaderMap {
         headers.insert("traceparent", trace.child(fastrand::u64(..)).field());
     }
     headers
+}
+
+/// Whether a Connection field names this one (RFC 9110, section 7.6.1).
+fn of_the_last_hop(head: &Head, name: &str) -> bool {
+    let connection = head.headers.iter().filter(|(field, _)| field == "connection");
+    let mut named = connection.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+    named.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// Fields of the provider's request that mean nothing, or too much, to the product.
@@ -251,7 +264,8 @@ mod tests {
                 ("host", "hooks.example.test"),
                 ("x-token", "hunter2hunter2"),
                 ("tollgate-attempt", "99"),
-                ("connection", "close"),
+                ("connection", "close, X-Hop"),
+                ("x-hop", "1"),
             ],
             "/hooks?a=1&token=hunter2hunter2",
             &["x-token", "?token"],
@@ -268,7 +282,7 @@ mod tests {
         assert_eq!(all("tollgate-received"), ["2026-09-21T14:13:20.000Z"]);
         assert!(all("traceparent")[0].starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
         assert!(!all("traceparent")[0].contains("b7ad6b7169203331"), "a span of its own");
-        for gone in ["authorization", "cookie", "host", "x-token", "connection"] {
+        for gone in ["authorization", "cookie", "host", "x-token", "connection", "x-hop"] {
             assert!(all(gone).is_empty(), "{gone}");
         }
     }
