@@ -60,9 +60,11 @@ fn main() {
             let native = native(&body);
             let fresh = verify(&fresh, &request, &body).await;
             let kept = verify(&kept, &request, &body).await;
-            let shown =
-                |took: Duration| format!("{:.2} µs {:>5.2}×", micros(took), took.as_secs_f64() / native.as_secs_f64());
-            println!("{name:>8}  {:>7.2} µs  {:>18}  {:>18}", micros(native), shown(fresh), shown(kept));
+            let shown = |cost: Cost| {
+                let ratio = cost.cpu.as_secs_f64() / native.cpu.as_secs_f64();
+                format!("{:.2} µs {ratio:>5.2}× ({:.2} µs)", micros(cost.cpu), micros(cost.wall))
+            };
+            println!("{name:>8}  {:>7.2} µs  {:>28}  {:>28}", micros(native.cpu), shown(fresh), shown(kept));
         }
     });
 }
