@@ -3,6 +3,7 @@
 
 mod answers;
 mod delivery;
+mod examples;
 mod front_door;
 mod hot;
 mod layers;

@@ -1,0 +1,94 @@
+//! The examples, run as their READMEs say, on free ports and in a folder of their own.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tollgate_tests::plugins;
+
+use crate::BINARY;
+
+/// A command that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+/// The example's files, listening on free ports, its plugins built from the project's own sources.
+fn copied(example: &Path, folder: &Path) {
+    fs::create_dir(folder.join("secrets")).unwrap();
+    for secret in fs::read_dir(example.join("secrets")).unwrap().map(Result::unwrap) {
+        fs::copy(secret.path(), folder.join("secrets").join(secret.file_name())).unwrap();
+    }
+    fs::copy(example.join("send.sh"), folder.join("send.sh")).unwrap();
+    let sources = plugins::root().join("plugins");
+    let config = fs::read_to_string(example.join("tollgate.toml")).unwrap();
+    assert!(config.contains("127.0.0.1:8080") && config.contains("\"../../plugins\""), "the example moved: {config}");
+    let config = config
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("\"../../plugins\"", &format!("{:?}", sources.display().to_string()));
+    fs::write(folder.join("tollgate.toml"), format!("{config}\n[admin]\naddress = \"127.0.0.1:0\"\n")).unwrap();
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn is_there(tool: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().is_ok_and(|found| found.status.success())
+}
+
+#[test]
+fn the_quickstart_does_what_its_readme_says() {
+    if let Some(missing) = ["curl", "openssl"].into_iter().find(|tool| !is_there(tool)) {
+        eprintln!("skipped: the quickstart's send.sh needs {missing}, which is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copied(&plugins::root().join("examples/quickstart"), folder.path());
+    let mut dev = Command::new(BINARY)
+        .arg("dev")
+        .arg(folder.path())
+        .env("TOLLGATE_CACHE_DIR", plugins::cache())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(dev.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let _dev = Running(dev);
+    let (mut gateway, mut admin) = (None, None);
+    for line in lines {
+        let url = || line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
+        if line.starts_with("tollgate serves") {
+            gateway = url();
+        } else if line.starts_with("admin") {
+            admin = url();
+            break;
+        }
+    }
+    let (gateway, admin) =
+        (gateway.expect("dev says where it serves"), admin.expect("and where its admin listener is"));
+
+    let sent = Command::new("sh").arg(folder.path().join("send.sh")).arg(&gateway).output().unwrap();
+    let sent = said(&sent);
+    for (start, has) in [
+        ("github: ", "\"status\":\"accepted\"} 202"),
+        ("github again: ", "\"status\":\"duplicate\"} 202"),
+        ("github forged: ", "\"code\":\"signature\""),
+        ("stripe: ", "\"status\":\"accepted\"} 202"),
+    ] {
+        assert!(sent.lines().any(|line| line.starts_with(start) && line.contains(has)), "{start}{has} in\n{sent}");
+    }
+
+    let listed = Command::new(BINARY).args(["events", "--admin", &admin, "list", "--json"]).output().unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let routes: Vec<_> = listed["events"].as_array().unwrap().iter().map(|event| event["route"].clone()).collect();
+    assert_eq!(routes, ["stripe", "github"]);
+}
