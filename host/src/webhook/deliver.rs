@@ -22,6 +22,9 @@ use crate::upstream::{Sending, Upstream};
 /// The most of an answer that is read so that its connection can be used again.
 const DRAIN_MAX: usize = 64 * 1024;
 
+/// How long an answer's body may take to come.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
 /// What came of an attempt.
 #[derive(Debug)]
 pub struct Reached {
@@ -54,10 +57,7 @@ pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock:
         Ok(request) => request,
         Err(error) => return failed(format!("the event cannot be sent as a request: {error}")),
     };
-    match tokio::time::timeout(terms.timeout, exchange(upstream, request, product, terms.timeout, clock)).await {
-        Ok(reached) => reached,
-        Err(_elapsed) => late(terms.timeout),
-    }
+    exchange(upstream, request, product, terms.timeout, clock).await
 }
 
 async fn exchange(
@@ -73,16 +73,17 @@ async fn exchange(
         HostPolicy::Literal(host) => Some(host.clone()),
     };
     let sending = Sending { host, response: None, deadline: Some(Instant::now() + timeout) };
-    let response = match upstream.send(request, &sending).await {
-        Ok(response) => response,
-        Err(UpstreamError::Body(_)) => return failed("the stored body could not be read".into()),
-        Err(UpstreamError::Deadline) => return late(timeout),
-        Err(error) => return failed(error.to_string()),
+    let response = match tokio::time::timeout(timeout, upstream.send(request, &sending)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(UpstreamError::Body(_))) => return failed("the stored body could not be read".into()),
+        Ok(Err(UpstreamError::Deadline)) | Err(_) => return late(timeout),
+        Ok(Err(error)) => return failed(error.to_string()),
     };
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| retry::retry_after(clock.now(), value.as_bytes()));
-    let answer = first_bytes(response.into_body()).await;
+    // The product has decided; a body that does not end changes nothing of that.
+    let answer = tokio::time::timeout(ANSWER_WAIT, first_bytes(response.into_body())).await.unwrap_or_default();
     Reached {
         attempted: Attempted::Answered { status, retry_after },
         status: Some(status),
