@@ -143,6 +143,13 @@ impl TestGateway {
         text.lines().filter_map(of).sum()
     }
 
+    /// Waits until a metric, which is counted just after what it counts is on disk, has come to `value`.
+    pub async fn counts(&self, name: &str, labels: &[&str], value: f64) {
+        let look = || async { (self.metric(name, labels) >= value).then_some(()) };
+        eventually(&format!("{name}{labels:?} at {value}"), look).await;
+        assert_eq!(self.metric(name, labels), value, "{name}{labels:?}");
+    }
+
     /// How many requests of a webhook route came to `outcome`.
     pub fn outcomes(&self, route: &str, outcome: &str) -> f64 {
         let labels = [format!("route=\"{route}\""), format!("outcome=\"{outcome}\"")];

@@ -79,8 +79,7 @@ impl GatewayProcess {
 
     /// Waits until it ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        let child = std::cell::RefCell::new(&mut self.child);
-        eventually("the end of the process", || async { child.borrow_mut().try_wait().expect("a child") }).await
+        eventually("the end of the process", async || self.child.try_wait().expect("a child")).await
     }
 
     /// A line of `/proc/PID/status` that is a size, in bytes: `VmHWM` is the most memory it ever held.

@@ -81,7 +81,7 @@ impl Verifier for Misbehaver {
             Mode::Trap => trap(),
             Mode::BadStatus => Err(Refusal::new(200, "fine")),
             Mode::BadCode => Err(Refusal::new(401, "Not A Word!")),
-            Mode::OversizedReply => Ok(Reply::new(200).body(vec![b'x'; 10 * MIB]).into()),
+            Mode::OversizedReply => Ok(Reply::new(200).body(vec![b'x'; MIB]).into()),
             Mode::TooManyHeaders => {
                 let reply = (0..1000).fold(Reply::new(200), |reply, nth| reply.header(&format!("x-{nth}"), "x"));
                 Ok(reply.into())
