@@ -61,10 +61,11 @@ fn the_quickstart_does_what_its_readme_says() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(dev.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // Kept to the end: what reads the gateway's output must outlive what it says.
+    let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines().map_while(Result::ok);
     let _dev = Running(dev);
     let (mut gateway, mut admin) = (None, None);
-    for line in lines {
+    for line in lines.by_ref() {
         let url = || line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
         if line.starts_with("tollgate serves") {
             gateway = url();

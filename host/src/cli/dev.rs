@@ -57,7 +57,8 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
     let described = plan.clone();
     match App::start(plan, Surroundings::of_process()).await {
         Ok(app) => {
-            println!("{}", welcome(&described, &app, &arguments.directory));
+            // A reader that left wants to hear no more; the gateway serves on.
+            let _said = terminal::say(format!("{}\n", welcome(&described, &app, &arguments.directory)));
             let watching = tokio::spawn(rebuild_on_save(built, out));
             let code = run::until_stopped(app).await;
             watching.abort();
@@ -124,9 +125,11 @@ async fn rebuild_on_save(built: Vec<Built>, out: PathBuf) {
             *stamp = now;
             let started = Instant::now();
             match build(vec![source.clone()], out.clone()).await {
-                Ok(built) => built.iter().for_each(|built| {
-                    println!("rebuilt {} in {:.1} s", built.name, started.elapsed().as_secs_f64());
-                }),
+                Ok(built) => {
+                    let took = started.elapsed().as_secs_f64();
+                    let lines = built.iter().map(|built| format!("rebuilt {} in {took:.1} s\n", built.name));
+                    let _said = terminal::say(lines.collect::<String>());
+                }
                 Err(error) => {
                     eprintln!("{error}\n{} was not rebuilt; what was built before serves on", source.display())
                 }
