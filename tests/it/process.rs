@@ -97,6 +97,19 @@ fn head(signed: &Signed, more: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_gateway_can_be_told_to_stop_from_the_moment_it_serves() {
+    let _turn = turns::shared().await;
+    let peer = Peer::scripted([]).await;
+    let setup = setup(&peer, "");
+    for _ in 0..5 {
+        let mut gateway = started(&setup).await;
+        gateway.terminate();
+        let status = gateway.ended().await;
+        assert!(status.success(), "it ended with {status}");
+    }
+}
+
+#[tokio::test]
 async fn sigterm_finishes_what_is_under_way() {
     let _turn = turns::shared().await;
     let peer = Peer::scripted([]).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::command::EXIT_USAGE;
 use super::plugin_build::{self, BuildError, Built, Progress};
 use super::{run, terminal};
-use crate::app::{App, Surroundings};
+use crate::app::App;
 use crate::config::plan::{Backend, Plan};
 
 /// Between two looks at the sources.
@@ -55,16 +55,16 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     let described = plan.clone();
-    match App::start(plan, Surroundings::of_process()).await {
-        Ok(app) => {
+    match run::start(plan).await {
+        Ok((app, signals)) => {
             // A reader that left wants to hear no more; the gateway serves on.
             let _said = terminal::say(format!("{}\n", welcome(&described, &app, &arguments.directory)));
             let watching = tokio::spawn(rebuild_on_save(built, out));
-            let code = run::until_stopped(app).await;
+            let code = run::until_stopped(app, signals).await;
             watching.abort();
             code
         }
-        Err(error) => run::not_started(&error),
+        Err(code) => code,
     }
 }
 

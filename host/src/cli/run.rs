@@ -1,5 +1,6 @@
 //! `tollgate run`: serve until told to stop.
 
+use std::io;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,9 +33,24 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(EXIT_USAGE);
     }
-    match App::start(plan, Surroundings::of_process()).await {
-        Ok(app) => until_stopped(app).await,
-        Err(error) => not_started(&error),
+    match start(plan).await {
+        Ok((app, signals)) => until_stopped(app, signals).await,
+        Err(code) => code,
+    }
+}
+
+/// Starts a gateway that hears signals from its first request on. One that is to stop before it serves just ends.
+pub(super) async fn start(plan: Plan) -> Result<(App, Signals), ExitCode> {
+    let mut signals = Signals::listen().map_err(|error| {
+        eprintln!("error: signals cannot be listened for: {error}");
+        ExitCode::FAILURE
+    })?;
+    tokio::select! {
+        started = App::start(plan, Surroundings::of_process()) => match started {
+            Ok(app) => Ok((app, signals)),
+            Err(error) => Err(not_started(&error)),
+        },
+        () = signals.stop() => Err(ExitCode::SUCCESS),
     }
 }
 
@@ -47,7 +63,7 @@ pub(super) fn start_logging(plan: &Plan) -> Result<(), logging::LoggingError> {
     logging::start(lines, &plan.log.level)
 }
 
-pub(super) fn not_started(error: &StartError) -> ExitCode {
+fn not_started(error: &StartError) -> ExitCode {
     match error {
         StartError::Problems(problems) => {
             eprintln!("{}", problems.render(terminal::colour()));
@@ -60,32 +76,51 @@ pub(super) fn not_started(error: &StartError) -> ExitCode {
     }
 }
 
+/// What a gateway is told from outside.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they are heard; before, each would have ended the process.
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        either(&mut self.terminate, &mut self.interrupt).await;
+    }
+
+    /// One of them after [`ONE_SIGNAL`]: whoever signals a process group is heard twice.
+    async fn stop_again(&mut self) {
+        tokio::time::sleep(ONE_SIGNAL).await;
+        drained(&mut self.terminate);
+        drained(&mut self.interrupt);
+        self.stop().await;
+    }
+}
+
 /// Serves until SIGTERM or SIGINT; SIGHUP reloads. A second signal to stop ends at once.
-pub(super) async fn until_stopped(app: App) -> ExitCode {
-    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
-        eprintln!("error: signals cannot be listened for");
-        return ExitCode::FAILURE;
-    };
+pub(super) async fn until_stopped(app: App, mut signals: Signals) -> ExitCode {
     loop {
         tokio::select! {
-            Some(()) = hangup.recv() => {
+            Some(()) = signals.hangup.recv() => {
                 // What went wrong is in the log.
                 let _outcome = app.reload().await;
             }
-            () = either(&mut terminate, &mut interrupt) => break,
+            () = either(&mut signals.terminate, &mut signals.interrupt) => break,
         }
     }
-    let again = async {
-        // Whoever signals a process group is heard twice.
-        tokio::time::sleep(ONE_SIGNAL).await;
-        drained(&mut terminate);
-        drained(&mut interrupt);
-        either(&mut terminate, &mut interrupt).await;
-    };
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
-        () = again => {
+        () = signals.stop_again() => {
             eprintln!("stopped at once: what was under way is cut");
             ExitCode::FAILURE
         }
