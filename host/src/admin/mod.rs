@@ -1,6 +1,6 @@
 //! Layer 5: the admin listener. Health, metrics and the API over what the other rooms know; it decides nothing itself.
 //!
-//! [`guard`] stands before everything: whom the listener answers, and who may change what.
+//! `guard` stands before everything: whom the listener answers, and who may change what.
 
 mod api;
 mod endpoint;

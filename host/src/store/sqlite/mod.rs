@@ -1,13 +1,13 @@
 //! The embedded engine: one SQLite file, one writing thread, group commit.
 //!
 //! Invariants:
-//! - What is answered is on disk: write-ahead log, `synchronous = FULL`, the answer after COMMIT ([`writer`]).
-//! - A body file is on disk before the commit that refers to it and goes after the one that forgets it ([`bodies`]).
+//! - What is answered is on disk: write-ahead log, `synchronous = FULL`, the answer after COMMIT (`writer`).
+//! - A body file is on disk before the commit that refers to it and goes after the one that forgets it (`bodies`).
 //! - Every change goes through the writer, so that a look and the change that depends on it are one transaction
-//!   ([`ledger`]). What is chosen by a long search is searched elsewhere and looked at again by the writer.
+//!   (`ledger`). What is chosen by a long search is searched elsewhere and looked at again by the writer.
 //! - A delivery is in the index `delivery_due` exactly while a worker may take it now or later; those behind an
-//!   unfinished one of their order key are not ([`lease`]).
-//! - One process: a lock beside the file ([`lock`]). So at open no lease is alive, and all are released.
+//!   unfinished one of their order key are not (`lease`).
+//! - One process: a lock beside the file (`lock`). So at open no lease is alive, and all are released.
 //! - Nothing here runs on the caller's thread but encoding; bodies in files are synced by tokio's blocking threads.
 //!
 //! A crash at any point leaves a leased delivery (released at open), a body file without a row (swept), or nothing.
