@@ -94,7 +94,7 @@ fn explain(plan: &Plan, asked: &Arguments, extra: &BTreeMap<RouteName, Vec<Metho
     let table = RouteTable::new(plan.routes.iter().map(|(name, route)| entry(name, route, extra)).collect());
     let mut answers: Vec<(Value, Vec<&str>)> = Vec::new();
     for listener in listeners {
-        let asked = Asked { listener, host: &host, path: &path, method: &method, headers: &headers };
+        let asked = Asked { listener, host: &host, path: &path, method: &method, headers: &headers, preflight: false };
         let answer = answer(plan, &table, asked);
         match answers.iter_mut().find(|(same, _)| *same == answer) {
             Some((_, on)) => on.push(listener.as_str()),

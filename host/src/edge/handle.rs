@@ -12,13 +12,14 @@ use crate::base::names::ListenerName;
 use crate::base::path;
 use crate::exchange::access::Access;
 use crate::exchange::body::Body;
+use crate::exchange::cors::Crossing;
 use crate::exchange::error::RequestError;
 use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
-use crate::exchange::{Exchange, Peer, headers, respond};
+use crate::exchange::{Exchange, Peer, cors, headers, respond};
 use crate::gateway::routes::{Asked, Miss};
 use crate::gateway::{Current, Gateway, Target};
 use crate::proxy;
-use crate::telemetry::labels::Protocol;
+use crate::telemetry::labels::{Protocol, WebhookOutcome};
 use crate::webhook::ingest::Webhooks;
 
 /// Handles the requests of one listener.
@@ -58,8 +59,9 @@ impl Handler {
         let mut access =
             Access::new(id.clone(), method.clone(), Arc::clone(&arrived.gateway.unrouted), arrived.started);
         let mut protocol = Protocol::Http;
-        let answered = self.dispatch(arrived, request, &mut access, &mut protocol).await;
-        let response = match answered {
+        let mut crossing = None;
+        let answered = self.dispatch(arrived, request, &mut access, &mut protocol, &mut crossing).await;
+        let mut response = match answered {
             Ok(mut response) => {
                 access.answered(response.status(), check::answered(protocol, response.headers()));
                 response.headers_mut().insert(X_REQUEST_ID, id.field());
@@ -67,6 +69,9 @@ impl Handler {
             }
             Err(error) => refuse(&error, &id, protocol, media.as_ref(), &mut access),
         };
+        if let Some(crossing) = crossing {
+            crossing.mark(response.headers_mut());
+        }
         let bare = method == Method::HEAD || is_bodiless(response.status());
         response.map(|body| body.recorded(access, bare))
     }
@@ -88,9 +93,15 @@ impl Handler {
         request: Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
+        crossing: &mut Option<Crossing>,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
         let exchange = self.exchange(arrived, &request, access, protocol)?;
+        *crossing = Crossing::of(&exchange.route, &request);
+        if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
+            return Ok(answer);
+        }
+        admit(&exchange)?;
         match &exchange.route.target {
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
             Target::Webhook(intake) => self.webhooks.receive(&exchange, intake, request).await,
@@ -117,8 +128,9 @@ impl Handler {
             path: &path,
             method: request.method(),
             headers: request.headers(),
+            preflight: false,
         };
-        let route = Arc::clone(&gateway.routes.find(asked).map_err(missed)?.target);
+        let route = cors::find(&gateway.routes, asked).map_err(missed)?;
         if let Target::Webhook(_) = route.target {
             *protocol = Protocol::Webhook;
         }
@@ -136,6 +148,17 @@ impl Handler {
             started,
         })
     }
+}
+
+/// Counts the request against its route's rate.
+fn admit(exchange: &Exchange) -> Result<(), RequestError> {
+    let route = &exchange.route;
+    route.take(exchange.peer.client, exchange.started).map_err(|retry_after| {
+        if let Target::Webhook(intake) = &route.target {
+            intake.count(WebhookOutcome::RateLimited);
+        }
+        RequestError::RateLimited { retry_after }
+    })
 }
 
 fn missed(miss: Miss) -> RequestError {

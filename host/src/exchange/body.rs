@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
 use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::{BodyFault, Outgoing, Received};
@@ -20,17 +22,14 @@ pub struct Upload {
     body: Incoming,
     left: Option<u64>,
     silence: Silence,
+    /// There once it had more than it may.
+    overrun: Option<Linger>,
 }
 
 impl Upload {
     /// At most `limit` bytes when there is a limit.
     pub fn new(body: Incoming, limit: Option<u64>, silence: Silence) -> Self {
-        Self { body, left: limit, silence }
-    }
-
-    /// What has not been received yet.
-    pub fn into_inner(self) -> Incoming {
-        self.body
+        Self { body, left: limit, silence, overrun: None }
     }
 
     /// As it goes to an upstream.
@@ -38,12 +37,25 @@ impl Upload {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
     }
 
-    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
-        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
-            *left = left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
-        }
-        Ok(frame)
+    /// Whether `frame` is still within the limit.
+    fn counts(&mut self, frame: &Frame<Bytes>) -> bool {
+        let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) else { return true };
+        let after = left.checked_sub(data.len() as u64);
+        *left = after.unwrap_or_default();
+        after.is_some()
     }
+}
+
+/// Refuses a body that says it has more than `limit` bytes.
+pub async fn check_declared(head: &HeaderMap, body: Incoming, limit: Option<u64>) -> Result<Incoming, BodyFault> {
+    if limit.is_none_or(|limit| body.size_hint().lower() <= limit) {
+        return Ok(body);
+    }
+    // Nothing was read yet, so a client that waits for 100-continue never sends it.
+    if !head.contains_key(header::EXPECT) {
+        linger(body).await;
+    }
+    Err(BodyFault::TooLarge)
 }
 
 impl HttpBody for Upload {
@@ -51,10 +63,19 @@ impl HttpBody for Upload {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        if let Some(linger) = &mut this.overrun {
+            ready!(linger.poll(&mut this.body, cx));
+            return Poll::Ready(Some(Err(BodyFault::TooLarge)));
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(frame))) if self.counts(&frame) => {
                 self.silence.broken();
-                Poll::Ready(Some(self.counted(frame)))
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Ok(_beyond))) => {
+                self.overrun = Some(Linger::new());
+                self.poll_frame(cx)
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Cut))),
             Poll::Ready(None) => Poll::Ready(None),

@@ -34,7 +34,7 @@ fn table(routes: Vec<(&str, Match)>) -> RouteTable<()> {
 /// What serves `method host path`: the route's name, `none`, or `405 ` and what is allowed.
 fn ask(table: &RouteTable<()>, method: Method, host: &str, path: &str, headers: &HeaderMap) -> String {
     let listener = ListenerName::new(PUBLIC).expect("a name");
-    match table.find(Asked { listener: &listener, host, path, method: &method, headers }) {
+    match table.find(Asked { listener: &listener, host, path, method: &method, headers, preflight: false }) {
         Ok(entry) => entry.name.to_string(),
         Err(Miss::NoRoute) => "none".into(),
         Err(Miss::Method(allow)) => {
@@ -177,7 +177,8 @@ fn explain_says_why_each_route_does_or_does_not() {
     ]);
     let listener = ListenerName::new(PUBLIC).expect("a name");
     let headers = HeaderMap::new();
-    let asked = Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers };
+    let asked =
+        Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers, preflight: false };
     let reasons: Vec<_> = table.explain(asked).into_iter().map(|(_, reason)| reason).collect();
     let a = RouteName::new("a").expect("a name");
     assert_eq!(
@@ -191,7 +192,8 @@ fn explain_names_the_route_that_keeps_the_host() {
     let table = table(vec![("any", matcher("", "/x", &[])), ("own", matcher("h", "/x", &[Method::PUT]))]);
     let listener = ListenerName::new(PUBLIC).expect("a name");
     let headers = HeaderMap::new();
-    let asked = Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers };
+    let asked =
+        Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers, preflight: false };
     let own = RouteName::new("own").expect("a name");
     assert_eq!(table.explain(asked)[0].1, Reason::LessSpecific(own));
 }
@@ -216,7 +218,7 @@ fn by_the_book(table: &RouteTable<()>, asked: Asked<'_>) -> Result<RouteName, Mi
         if on_path.is_empty() {
             continue;
         }
-        let fits = |e: &&&Entry<()>| unmet(&e.matcher, asked.headers).is_none();
+        let fits = |e: &&&Entry<()>| unmet(&e.matcher, asked).is_none();
         let best = on_path
             .iter()
             .filter(fits)
@@ -273,7 +275,7 @@ proptest! {
             headers.insert("x-h", HeaderValue::from_static("1"));
         }
         let listener = ListenerName::new(PUBLIC).unwrap();
-        let asked = Asked { listener: &listener, host, path: &path, method: &method, headers: &headers };
+        let asked = Asked { listener: &listener, host, path: &path, method: &method, headers: &headers, preflight: false };
         let sorted = |miss: Miss| match miss {
             Miss::Method(mut allow) => {
                 allow.sort_by_key(|method| method.as_str().to_owned());

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::exchange::backend::{self, Patience};
-use crate::exchange::body::{Body, Upload};
+use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
 use crate::exchange::headers::{add_forwarded, join_cookies, strip_hop_by_hop};
 use crate::exchange::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
@@ -26,8 +26,10 @@ pub async fn forward(
         return Err(RequestError::Unsupported);
     }
     let (head, body) = request.into_parts();
+    let limit = exchange.route.policy.max_body.map(|limit| limit.0);
+    let body = check_declared(&head.headers, body, limit).await?;
     let head = outgoing(exchange, head)?;
-    let upload = Upload::new(body, None, Silence::new(exchange.route.timeouts.body, exchange.deadline));
+    let upload = Upload::new(body, limit, Silence::new(exchange.route.timeouts.body, exchange.deadline));
     let request = Request::from_parts(head, upload.outgoing());
     let timeouts = &exchange.route.timeouts;
     let patience = Patience { response: timeouts.response, idle: timeouts.idle, deadline: exchange.deadline };
@@ -39,7 +41,7 @@ pub async fn forward(
 
 /// The head as the product gets it.
 fn outgoing(exchange: &Exchange, mut head: request::Parts) -> Result<request::Parts, RequestError> {
-    head.uri = target(&exchange.path, head.uri)?;
+    head.uri = target(&exchange.route.path_upstream(&exchange.path), head.uri)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }

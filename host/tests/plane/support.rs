@@ -15,7 +15,7 @@ use tollgate::base::clock::Clock;
 use tollgate::base::drain::Drain;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::config::plan::{
-    Backend, Match, PathPattern, Plan, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
+    Backend, Match, PathPattern, Plan, Policy, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
 };
 use tollgate::edge::{Edge, Served};
 use tollgate::gateway::{Current, Gateway, build};
@@ -70,7 +70,7 @@ pub fn with_route(mut plan: Plan, route: &str, path: &str, methods: &[Method], p
     let matcher =
         Match { listeners: vec![], hosts: vec![], path: pattern(path), methods: methods.to_vec(), headers: vec![] };
     let timeouts = plan.products[product].timeouts.clone();
-    let served = Route { matcher, product: name(product), timeouts, webhook: None };
+    let served = Route { matcher, product: name(product), timeouts, policy: Policy::default(), webhook: None };
     plan.routes.insert(RouteName::new(route).expect("a name"), served);
     plan
 }
