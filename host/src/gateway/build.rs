@@ -76,7 +76,6 @@ fn backend(
         urls: urls.clone(),
         balance: product.balance,
         connections: product.connections,
-        connect: product.timeouts.connect,
         rule: takes_webhooks.then(|| AddressRule { allow: product.allow.clone() }),
         buffer_bytes: plan.limits.buffer_bytes.as_usize(),
     };

@@ -32,7 +32,12 @@ pub async fn forward(
     let upload = Upload::new(body, limit, Silence::new(exchange.route.timeouts.body, exchange.deadline));
     let request = Request::from_parts(head, upload.outgoing());
     let timeouts = &exchange.route.timeouts;
-    let patience = Patience { response: timeouts.response, idle: timeouts.idle, deadline: exchange.deadline };
+    let patience = Patience {
+        connect: timeouts.connect,
+        response: timeouts.response,
+        idle: timeouts.idle,
+        deadline: exchange.deadline,
+    };
     let mut response = backend::send(product, request, patience).await?;
     strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;

@@ -46,6 +46,8 @@ pub struct Terms<'a> {
     pub path: Option<&'a str>,
     /// What becomes of the request's own path.
     pub rewrite: Option<&'a Rewrite>,
+    /// To make a connection.
+    pub connect: Option<Duration>,
     /// Of the whole attempt.
     pub timeout: Duration,
 }
@@ -60,22 +62,23 @@ pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock:
         Ok(request) => request,
         Err(error) => return failed(format!("the event cannot be sent as a request: {error}")),
     };
-    exchange(upstream, request, product, terms.timeout, clock).await
+    exchange(upstream, request, product, terms, clock).await
 }
 
 async fn exchange(
     upstream: &Upstream,
     request: Request<Outgoing>,
     product: &Product,
-    timeout: Duration,
+    terms: &Terms<'_>,
     clock: &Clock,
 ) -> Reached {
+    let Terms { connect, timeout, .. } = *terms;
     let host = match &product.host {
         // There is no client: the upstream is called by its own name.
         HostPolicy::Client | HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending { host, response: None, deadline: Some(Instant::now() + timeout) };
+    let sending = Sending { host, connect, response: None, deadline: Some(Instant::now() + timeout) };
     let response = match tokio::time::timeout(timeout, upstream.send(request, &sending)).await {
         Ok(Ok(response)) => response,
         Ok(Err(UpstreamError::Body(_))) => return failed("the stored body could not be read".into()),
@@ -270,7 +273,7 @@ mod tests {
             "/hooks?a=1&token=hunter2hunter2",
             &["x-token", "?token"],
         );
-        let terms = Terms { path: None, rewrite: None, timeout: Duration::from_secs(1) };
+        let terms = Terms { path: None, rewrite: None, connect: None, timeout: Duration::from_secs(1) };
         let request = request(&lease, &terms).expect("a request");
         assert_eq!(request.uri(), "/hooks?a=1");
         let headers = request.headers();
@@ -291,7 +294,7 @@ mod tests {
     #[test]
     fn a_deliver_path_replaces_path_and_query() {
         let lease = lease(&[], "/hooks?a=1", &[]);
-        let terms = Terms { path: Some("/events"), rewrite: None, timeout: Duration::from_secs(1) };
+        let terms = Terms { path: Some("/events"), rewrite: None, connect: None, timeout: Duration::from_secs(1) };
         assert_eq!(request(&lease, &terms).expect("a request").uri(), "/events");
     }
 
@@ -299,7 +302,7 @@ mod tests {
     fn a_rewrite_changes_the_path_and_leaves_the_query() {
         let lease = lease(&[], "/hooks/a?a=1&token=x", &["?token"]);
         let rewrite = Rewrite { strip: Vec::new(), add: "/in".into() };
-        let terms = Terms { path: None, rewrite: Some(&rewrite), timeout: Duration::from_secs(1) };
+        let terms = Terms { path: None, rewrite: Some(&rewrite), connect: None, timeout: Duration::from_secs(1) };
         assert_eq!(request(&lease, &terms).expect("a request").uri(), "/in/hooks/a?a=1");
     }
 }

@@ -112,7 +112,7 @@ impl Webhooks {
     ) -> Result<Payload, RequestError> {
         let limit = Some(intake.plan.max_body.0);
         let incoming = check_declared(headers, incoming, limit).await?;
-        let mut upload = Upload::new(incoming, limit, Silence::new(exchange.route.timeouts.body, None));
+        let mut upload = Upload::new(incoming, limit, Silence::new(exchange.route.timeouts.body, exchange.deadline));
         body::receive(&mut upload, share, self.store.spill_directory()).await
     }
 
