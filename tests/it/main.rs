@@ -9,6 +9,7 @@ mod hot;
 mod layers;
 mod misbehaving;
 mod process;
+mod reload;
 mod routes;
 mod vectors;
 
