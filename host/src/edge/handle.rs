@@ -130,7 +130,9 @@ impl Handler {
             headers: request.headers(),
             preflight: false,
         };
-        let route = cors::find(&gateway.routes, asked).map_err(missed)?;
+        let announced = cors::asked_method(request.method(), request.headers());
+        let asked = cors::standing_for(asked, announced.as_ref(), &gateway.routes, |route| route.policy.cors.as_ref());
+        let route = Arc::clone(&gateway.routes.find(asked).map_err(missed)?.target);
         if let Target::Webhook(_) = route.target {
             *protocol = Protocol::Webhook;
         }

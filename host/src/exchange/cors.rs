@@ -11,7 +11,7 @@ use super::body::Body;
 use super::headers::tokens;
 use crate::config::plan::{Cors, Origins};
 use crate::gateway::Route;
-use crate::gateway::routes::{Asked, Miss, RouteTable};
+use crate::gateway::routes::{Asked, RouteTable};
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
@@ -29,16 +29,20 @@ const OWNED: [HeaderName; 7] = [
     HeaderName::from_static("access-control-allow-private-network"),
 ];
 
-/// The route that serves what is asked. A preflight belongs to the route of the request that it announces, if that has
-/// `cors`; to any other it is a request like all.
-pub fn find(routes: &RouteTable<Arc<Route>>, asked: Asked<'_>) -> Result<Arc<Route>, Miss> {
-    if let Some(method) = asked_method(asked.method, asked.headers) {
-        let announced = routes.find(Asked { method: &method, preflight: true, ..asked });
-        if let Some(entry) = announced.ok().filter(|entry| entry.target.policy.cors.is_some()) {
-            return Ok(Arc::clone(&entry.target));
-        }
+/// What to look for instead of `asked`, which may be a preflight that asks for `method`: it belongs to the route of the
+/// request that it announces, if that has `cors`. To any other it is a request like all.
+pub fn standing_for<'a, T>(
+    asked: Asked<'a>,
+    method: Option<&'a Method>,
+    routes: &RouteTable<T>,
+    cors: impl Fn(&T) -> Option<&Cors>,
+) -> Asked<'a> {
+    let Some(method) = method else { return asked };
+    let announced = Asked { method, preflight: true, ..asked };
+    match routes.find(announced) {
+        Ok(entry) if cors(&entry.target).is_some() => announced,
+        _ => asked,
     }
-    routes.find(asked).map(|entry| Arc::clone(&entry.target))
 }
 
 /// The method that a preflight asks for; `None` is no preflight.
