@@ -238,9 +238,9 @@ impl Source {
         }
     }
 
-    /// The line of `key` (dotted, from the root), or of the nearest table round it that is written.
-    pub fn line(&self, key: &str) -> usize {
-        self.place(self.span(key)).line
+    /// `file:line` of `key` (dotted, from the root), or of the nearest table round it that is written.
+    pub fn line(&self, key: &str) -> String {
+        format!("{}:{}", self.file.display(), self.place(self.span(key)).line)
     }
 
     /// Where the value of `key` is, or the nearest table round it that is written, or the file's start.

@@ -23,7 +23,7 @@ pub(super) fn route(plan: &Plan, entry: &Entry<&Route>, asked: &Asked<'_>) -> Va
     let webhook = route.webhook.as_ref();
     json!({
         "route": name,
-        "place": format!("{}:{}", plan.file.display(), plan.source.line(&format!("route.{name}"))),
+        "place": plan.source.line(&format!("route.{name}")),
         "matches": matches(&entry.matcher),
         "cors": route.policy.cors.as_ref().map(|cors| shown_cors(cors, asked)),
         "rate": rate(&route.policy),
