@@ -99,6 +99,8 @@ async fn a_webhook_route_has_a_rate_too() {
     assert!(!refused.field("retry-after").is_empty());
     assert_eq!(gateway.events().await.len(), 1);
     assert_eq!((gateway.outcomes("hook", "accepted"), gateway.outcomes("hook", "rate_limited")), (1.0, 1.0));
+    assert_eq!(ask(&gateway, Method::PUT, "/hook", &[]).await.code(), (405, "method".into()));
+    assert_eq!(gateway.outcomes("hook", "method"), 1.0);
 }
 
 /// The fields of an answer that say who may read it.

@@ -16,8 +16,8 @@ use crate::exchange::cors::Crossing;
 use crate::exchange::error::RequestError;
 use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
 use crate::exchange::{Exchange, Peer, cors, headers, respond};
-use crate::gateway::routes::{Asked, Miss};
-use crate::gateway::{Current, Gateway, Target};
+use crate::gateway::routes::{Asked, Miss, RouteTable};
+use crate::gateway::{Current, Gateway, Route, Target};
 use crate::proxy;
 use crate::telemetry::labels::{Protocol, WebhookOutcome};
 use crate::webhook::ingest::Webhooks;
@@ -132,7 +132,8 @@ impl Handler {
         };
         let announced = cors::asked_method(request.method(), request.headers());
         let asked = cors::standing_for(asked, announced.as_ref(), &gateway.routes, |route| route.policy.cors.as_ref());
-        let route = Arc::clone(&gateway.routes.find(asked).map_err(missed)?.target);
+        let found = gateway.routes.find(asked).map_err(|miss| missed(miss, asked, &gateway.routes));
+        let route = Arc::clone(&found?.target);
         if let Target::Webhook(_) = route.target {
             *protocol = Protocol::Webhook;
         }
@@ -163,10 +164,17 @@ fn admit(exchange: &Exchange) -> Result<(), RequestError> {
     })
 }
 
-fn missed(miss: Miss) -> RequestError {
+fn missed(miss: Miss, asked: Asked<'_>, routes: &RouteTable<Arc<Route>>) -> RequestError {
     match miss {
         Miss::NoRoute => RequestError::NoRoute,
-        Miss::Method(allow) => RequestError::Method(allow),
+        Miss::Method(allow) => {
+            // The route that would have served it counts it, when it takes webhooks.
+            let meant = allow.first().and_then(|method| routes.find(Asked { method, ..asked }).ok());
+            if let Some(Target::Webhook(intake)) = meant.map(|entry| &entry.target.target) {
+                intake.count(WebhookOutcome::Method);
+            }
+            RequestError::Method(allow)
+        }
     }
 }
 
