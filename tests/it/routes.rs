@@ -160,6 +160,8 @@ async fn a_preflight_is_answered_by_the_gateway_and_never_forwarded() {
         assert_eq!(ask(&gateway, Method::OPTIONS, "/api", &no_route).await.status, 405);
     }
     assert!(peer.deliveries().is_empty());
+    let anybody = get(&gateway, "/open", &[]).await;
+    assert_eq!(leave(&anybody), fields(&[("access-control-allow-origin", "*")]), "a cache may keep it for all");
 }
 
 #[tokio::test]

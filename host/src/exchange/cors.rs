@@ -115,12 +115,15 @@ impl Crossing {
         }
     }
 
-    /// What the answer says is allowed: this request's origin, or any.
+    /// What the answer says is allowed: this request's origin, or any, which is said to everybody since caches are not
+    /// told to tell them apart.
     fn allowed(&self, cors: &Cors) -> Option<HeaderValue> {
-        let origin = self.origin.as_ref()?;
         match &cors.origins {
             Origins::Any => Some(ANY),
-            Origins::These(origins) => origins.iter().find(|allowed| *allowed == origin).cloned(),
+            Origins::These(origins) => {
+                let origin = self.origin.as_ref()?;
+                origins.iter().find(|allowed| *allowed == origin).cloned()
+            }
         }
     }
 }
