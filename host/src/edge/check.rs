@@ -19,6 +19,9 @@ pub(super) fn head<B>(request: &Request<B>, limits: &Limits) -> Result<(), Reque
     if *request.method() == Method::CONNECT {
         return Err(RequestError::Unsupported);
     }
+    if request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(RequestError::Malformed);
+    }
     let fields: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + FIELD_OVERHEAD).sum();
     let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     if headers.len() > limits.headers || fields + target > limits.header_bytes.as_usize() {
@@ -103,9 +106,10 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
     }
 }
 
+/// Upgrade means something only where Connection names it (RFC 9110, section 7.8).
 fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
-        && tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket"))
+    let has = |name, wanted| tokens(headers, name).any(|token: &str| token.eq_ignore_ascii_case(wanted));
+    headers.contains_key(header::UPGRADE) && has(&header::UPGRADE, "websocket") && has(&header::CONNECTION, "upgrade")
 }
 
 /// What an exchange turned out to speak once its response's head is there.
@@ -182,7 +186,8 @@ mod tests {
     #[test]
     fn the_protocol_is_the_first_that_fits() {
         let spoken = |fields: &[(&str, &str)]| protocol(&request(Version::HTTP_11, "/", fields));
-        assert_eq!(spoken(&[("upgrade", "foo, WebSocket")]), Protocol::Websocket);
+        assert_eq!(spoken(&[("connection", "a, Upgrade"), ("upgrade", "foo, WebSocket")]), Protocol::Websocket);
+        assert_eq!(spoken(&[("upgrade", "websocket")]), Protocol::Http);
         assert_eq!(spoken(&[("content-type", "application/grpc-web+proto")]), Protocol::GrpcWeb);
         assert_eq!(spoken(&[("content-type", "application/grpc")]), Protocol::Grpc);
         assert_eq!(spoken(&[("upgrade", "h2c")]), Protocol::Http);

@@ -17,6 +17,7 @@ use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
 use crate::exchange::{Exchange, Peer, headers, respond};
 use crate::gateway::routes::{Asked, Miss};
 use crate::gateway::{Current, Gateway, Target};
+use crate::net::guard::Refusal;
 use crate::proxy;
 use crate::telemetry::labels::Protocol;
 use crate::webhook::ingest::Webhooks;
@@ -56,7 +57,7 @@ impl Handler {
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
         let mut access =
-            Access::new(id.clone(), method.clone(), Arc::clone(&arrived.gateway.unrouted), arrived.started);
+            Access::new(id.clone(), Some(method.clone()), Arc::clone(&arrived.gateway.unrouted), arrived.started);
         let mut protocol = Protocol::Http;
         let answered = self.dispatch(arrived, request, &mut access, &mut protocol).await;
         let response = match answered {
@@ -69,6 +70,20 @@ impl Handler {
         };
         let bare = method == Method::HEAD || is_bodiless(response.status());
         response.map(|body| body.recorded(access, bare))
+    }
+
+    /// Answers a request whose head was refused before it was read as one.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        let error = match refusal {
+            Refusal::Malformed => RequestError::Malformed,
+            Refusal::Target => RequestError::Path,
+            Refusal::TooLarge => RequestError::HeadTooLarge,
+            Refusal::Coding => RequestError::Unsupported,
+        };
+        let id = RequestId::new(self.clock.now());
+        let unrouted = Arc::clone(&self.current.load().unrouted);
+        let mut access = Access::new(id.clone(), None, unrouted, Instant::now());
+        refuse(&error, &id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
     }
 
     fn arrived(&self, request: &Request<Incoming>, address: std::net::SocketAddr) -> Arrived {
@@ -85,12 +100,12 @@ impl Handler {
     async fn dispatch(
         &self,
         arrived: Arrived,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
-        let exchange = self.exchange(arrived, &request, access, protocol)?;
+        let exchange = self.exchange(arrived, &mut request, access, protocol)?;
         match &exchange.route.target {
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
             Target::Webhook(intake) => self.webhooks.receive(&exchange, intake, request).await,
@@ -101,7 +116,7 @@ impl Handler {
     fn exchange(
         &self,
         arrived: Arrived,
-        request: &Request<Incoming>,
+        request: &mut Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
     ) -> Result<Exchange, RequestError> {
@@ -111,6 +126,8 @@ impl Handler {
         let path: Arc<str> = path.into();
         access.path(Arc::clone(&path));
         let host = check::host(request)?;
+        // What the upstream will not see decides nothing here either.
+        headers::strip_hop_by_hop(request.headers_mut());
         let asked = Asked {
             listener: &self.listener,
             host: &host.name,
@@ -123,8 +140,10 @@ impl Handler {
             *protocol = Protocol::Webhook;
         }
         access.serve(Arc::clone(&route), *protocol);
+        let (trace, joined) = identity::trace(request.headers(), peer.trusted);
         Ok(Exchange {
-            trace: identity::trace(request.headers(), peer.trusted),
+            trace,
+            joined,
             deadline: route.timeouts.total.map(|total| started + total),
             authority: host.authority.into(),
             protocol: *protocol,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,6 +25,7 @@ use crate::base::drain::Drain;
 use crate::config::plan::Limits;
 use crate::exchange::body::{Body, BrokenOff};
 use crate::net::activity::{Activity, Busy, Waits, Watched};
+use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -70,17 +71,20 @@ impl Server {
         let Ok(Ok((multiplexed, ahead))) = first else { return };
         let activity = Activity::new();
         let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive };
-        let io = TokioIo::new(Watched::new(stream, ahead, Arc::clone(&activity)));
-        let service = service_fn(|request| self.exchange(request, address, activity.begin()));
+        let stream = Watched::new(stream, ahead, Arc::clone(&activity));
         if multiplexed {
             activity.multiplexed();
+            let io = TokioIo::new(Guarded::frames(stream));
             let service = service_fn(|request| {
                 let (server, busy) = (Arc::clone(&self), activity.begin());
-                async move { server.exchange(request, address, busy).await }
+                async move { server.exchange(request, address, busy, None).await }
             });
             let connection = multiplexed_builder(&limits).serve_connection(io, service);
             drive(connection, &activity, waits, &self.drain).await;
         } else {
+            let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
+            let io = TokioIo::new(Guarded::plain(stream, head, Arc::clone(&activity)));
+            let service = service_fn(|request| self.exchange(request, address, activity.begin(), activity.refused()));
             let connection = plain_builder(&limits).serve_connection(io, service);
             drive(connection, &activity, waits, &self.drain).await;
         }
@@ -92,8 +96,15 @@ impl Server {
         request: Request<Incoming>,
         address: SocketAddr,
         busy: Busy,
+        refused: Option<Refusal>,
     ) -> Result<Response<Held>, Infallible> {
-        let response = self.handler.request(request, address).await;
+        let response = match refused {
+            Some(refusal) => self.handler.refuse(refusal),
+            None => self.handler.request(request, address).await,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            busy.tunnel();
+        }
         Ok(response.map(|body| Held { body, _busy: busy }))
     }
 }

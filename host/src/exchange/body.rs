@@ -10,6 +10,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::expect::{Unwanted, Waiting, Wanted};
+use super::headers::clean_trailers;
 use super::silence::{Overdue, Silence};
 use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::{BodyFault, Outgoing, Received};
@@ -20,12 +22,19 @@ pub struct Upload {
     body: Incoming,
     left: Option<u64>,
     silence: Silence,
+    waiting: Option<Waiting>,
 }
 
 impl Upload {
     /// At most `limit` bytes when there is a limit.
     pub fn new(body: Incoming, limit: Option<u64>, silence: Silence) -> Self {
-        Self { body, left: limit, silence }
+        Self { body, left: limit, silence, waiting: None }
+    }
+
+    /// The same, not before it is wanted.
+    pub fn when(mut self, wanted: Option<Wanted>) -> Self {
+        self.waiting = wanted.map(Waiting::new);
+        self
     }
 
     /// What has not been received yet.
@@ -38,7 +47,10 @@ impl Upload {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
     }
 
-    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
+    fn counted(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
+        if let Some(trailers) = frame.trailers_mut() {
+            clean_trailers(trailers);
+        }
         if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
             *left = left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
         }
@@ -51,6 +63,12 @@ impl HttpBody for Upload {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if let Some(waiting) = &mut self.waiting {
+            if ready!(waiting.poll(cx)).is_err() {
+                return Poll::Ready(Some(Err(BodyFault::Cut)));
+            }
+            self.waiting = None;
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.broken();
@@ -77,6 +95,8 @@ pub struct Body {
     kind: Kind,
     /// Written down when the body ends, however it does.
     access: Option<Box<Access>>,
+    /// The request's body, which nobody asked for.
+    unwanted: Option<Unwanted>,
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -119,7 +139,7 @@ impl std::error::Error for BrokenOff {}
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, access: None }
+        Self { kind, access: None, unwanted: None }
     }
 
     /// No body.
@@ -154,6 +174,12 @@ impl Body {
         self
     }
 
+    /// The same, and with its end that of a request's body that nobody asked for.
+    pub fn outlasting(mut self, unwanted: Unwanted) -> Self {
+        self.unwanted = Some(unwanted);
+        self
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -163,8 +189,11 @@ impl Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Received(body, silence) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+                Poll::Ready(Some(Ok(mut frame))) => {
                     silence.broken();
+                    if let Some(trailers) = frame.trailers_mut() {
+                        clean_trailers(trailers);
+                    }
                     Poll::Ready(Some(Ok(frame)))
                 }
                 Poll::Ready(Some(Err(_broken))) => {
