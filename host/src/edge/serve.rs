@@ -38,6 +38,13 @@ const BUFFER_MIN: usize = 8192;
 const WINDOW_MIN: u32 = 65_535;
 /// The most that all streams of an HTTP/2 connection may have in flight to us.
 const WINDOW_MAX: u32 = 1 << 20;
+/// Streams a client may have reset before the gateway came to look at them (CVE-2023-44487); h2's own default.
+const RESETS_UNSEEN: usize = 20;
+/// Streams a client may make the gateway reset (CVE-2025-8671).
+const RESETS_OWN: usize = 256;
+/// A client is asked this often whether it is there, and has this long to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// A busy connection is looked at this often, and one that is closing gets this long to do so.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Heads wait at most this long where the configuration has no limit of its own for reading the first bytes.
@@ -144,6 +151,10 @@ fn multiplexed_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(RESETS_OWN)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(limits.h2_streams).clamp(WINDOW_MIN, WINDOW_MAX))
         .max_send_buf_size(buffer)

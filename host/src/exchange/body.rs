@@ -23,12 +23,14 @@ pub struct Upload {
     left: Option<u64>,
     silence: Silence,
     waiting: Option<Waiting>,
+    /// Trailers came, and nothing comes after them.
+    ended: bool,
 }
 
 impl Upload {
     /// At most `limit` bytes when there is a limit.
     pub fn new(body: Incoming, limit: Option<u64>, silence: Silence) -> Self {
-        Self { body, left: limit, silence, waiting: None }
+        Self { body, left: limit, silence, waiting: None, ended: false }
     }
 
     /// The same, not before it is wanted.
@@ -50,6 +52,7 @@ impl Upload {
     fn counted(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
         if let Some(trailers) = frame.trailers_mut() {
             clean_trailers(trailers);
+            self.ended = true;
         }
         if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
             *left = left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
@@ -81,7 +84,7 @@ impl HttpBody for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
