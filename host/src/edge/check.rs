@@ -97,13 +97,19 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
     let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if is_websocket(headers) {
         Protocol::Websocket
-    } else if media.starts_with(b"application/grpc-web") {
-        Protocol::GrpcWeb
-    } else if media.starts_with(b"application/grpc") {
+    } else if is_media(media, b"application/grpc") {
         Protocol::Grpc
+    } else if is_media(media, b"application/grpc-web") || is_media(media, b"application/grpc-web-text") {
+        Protocol::GrpcWeb
     } else {
         Protocol::Http
     }
+}
+
+/// Whether `field` names the media type `wanted`, with or without a suffix (`+proto`) and parameters.
+fn is_media(field: &[u8], wanted: &[u8]) -> bool {
+    let Some((start, rest)) = field.split_at_checked(wanted.len()) else { return false };
+    start.eq_ignore_ascii_case(wanted) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
 }
 
 /// Upgrade means something only where Connection names it (RFC 9110, section 7.8).
@@ -189,7 +195,10 @@ mod tests {
         assert_eq!(spoken(&[("connection", "a, Upgrade"), ("upgrade", "foo, WebSocket")]), Protocol::Websocket);
         assert_eq!(spoken(&[("upgrade", "websocket")]), Protocol::Http);
         assert_eq!(spoken(&[("content-type", "application/grpc-web+proto")]), Protocol::GrpcWeb);
+        assert_eq!(spoken(&[("content-type", "application/grpc-web-text")]), Protocol::GrpcWeb);
         assert_eq!(spoken(&[("content-type", "application/grpc")]), Protocol::Grpc);
+        assert_eq!(spoken(&[("content-type", "Application/gRPC+json; a=b")]), Protocol::Grpc);
+        assert_eq!(spoken(&[("content-type", "application/grpcs")]), Protocol::Http);
         assert_eq!(spoken(&[("upgrade", "h2c")]), Protocol::Http);
         let stream = request(Version::HTTP_11, "/", &[("content-type", "text/event-stream; charset=utf-8")]);
         assert_eq!(answered(Protocol::Http, stream.headers()), Protocol::Sse);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ impl Handler {
 
     /// Answers `request`, which came from `address`.
     pub(super) async fn request(&self, request: Request<Incoming>, address: std::net::SocketAddr) -> Response<Body> {
-        let arrived = self.arrived(&request, address);
+        let arrived = self.arrived(request.headers(), address);
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
         let mut access =
@@ -73,25 +73,24 @@ impl Handler {
     }
 
     /// Answers a request whose head was refused before it was read as one.
-    pub(super) fn refuse(&self, refusal: Refusal) -> Response<Body> {
+    pub(super) fn refuse(&self, refusal: Refusal, address: std::net::SocketAddr) -> Response<Body> {
         let error = match refusal {
             Refusal::Malformed => RequestError::Malformed,
             Refusal::Target => RequestError::Path,
             Refusal::TooLarge => RequestError::HeadTooLarge,
             Refusal::Coding => RequestError::Unsupported,
         };
-        let id = RequestId::new(self.clock.now());
-        let unrouted = Arc::clone(&self.current.load().unrouted);
-        let mut access = Access::new(id.clone(), None, unrouted, Instant::now());
+        let Arrived { id, gateway, started, .. } = self.arrived(&HeaderMap::new(), address);
+        let mut access = Access::new(id.clone(), None, Arc::clone(&gateway.unrouted), started);
         refuse(&error, &id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
     }
 
-    fn arrived(&self, request: &Request<Incoming>, address: std::net::SocketAddr) -> Arrived {
+    fn arrived(&self, fields: &HeaderMap, address: std::net::SocketAddr) -> Arrived {
         let gateway = self.current.load();
         let trusted = gateway.trusts(address.ip());
-        let said = if trusted { headers::client(request.headers(), |ip| gateway.trusts(ip)) } else { None };
+        let said = if trusted { headers::client(fields, |ip| gateway.trusts(ip)) } else { None };
         let client = said.unwrap_or_else(|| address.ip().to_canonical());
-        let known = if trusted { RequestId::of(request.headers()) } else { None };
+        let known = if trusted { RequestId::of(fields) } else { None };
         let id = known.unwrap_or_else(|| RequestId::new(self.clock.now()));
         let peer = Peer { address, client, trusted, secure: self.secure };
         Arrived { id, gateway, started: Instant::now(), peer }

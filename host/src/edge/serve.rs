@@ -106,7 +106,7 @@ impl Server {
         refused: Option<Refusal>,
     ) -> Result<Response<Held>, Infallible> {
         let response = match refused {
-            Some(refusal) => self.handler.refuse(refusal),
+            Some(refusal) => self.handler.refuse(refusal, address),
             None => self.handler.request(request, address).await,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

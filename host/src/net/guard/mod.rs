@@ -398,4 +398,65 @@ mod tests {
         client.write_all(b"\x02\r\n\x03").await.unwrap();
         assert_eq!(now(&mut guarded).await, "\x01\x02\r\n\x03");
     }
+
+    /// The targets of the requests in `bytes`, as they pass here.
+    fn ours(bytes: &[u8]) -> Vec<String> {
+        let mut plain = Plain::new(LIMITS, Activity::new());
+        let (mut targets, mut rest) = (vec![], bytes);
+        loop {
+            let fresh = matches!(plain.reading, Reading::Head(_));
+            let passed = plain.pass(rest);
+            if fresh && passed > 0 {
+                let text = String::from_utf8_lossy(&rest[..passed]).into_owned();
+                targets.push(text.trim_start().split(' ').nth(1).unwrap_or_default().to_owned());
+            }
+            rest = &rest[passed..];
+            if passed == 0 || rest.is_empty() || plain.ended.is_some() {
+                return targets;
+            }
+        }
+    }
+
+    /// The same as hyper reads them, which is told every end of a message by its own lights.
+    async fn theirs(bytes: &[u8]) -> Vec<String> {
+        use http_body_util::{BodyExt as _, Empty};
+        let (client, server) = duplex(1 << 16);
+        let (mut answers, mut asks) = tokio::io::split(client);
+        asks.write_all(bytes).await.unwrap();
+        asks.shutdown().await.unwrap();
+        let targets = Arc::new(std::sync::Mutex::new(vec![]));
+        let seen = Arc::clone(&targets);
+        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            seen.lock().unwrap().push(request.uri().to_string());
+            async {
+                let _whole = request.into_body().collect().await;
+                Ok::<_, std::convert::Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+            }
+        });
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        let serving = builder.half_close(true).serve_connection(hyper_util::rt::TokioIo::new(server), service);
+        let mut thrown = vec![];
+        let (_ended, _read) = tokio::join!(serving, answers.read_to_end(&mut thrown));
+        let targets = targets.lock().unwrap();
+        targets.clone()
+    }
+
+    proptest::proptest! {
+        /// Whatever passes here, hyper finds the same requests in it: where one ends and the next begins is read in one way.
+        #[test]
+        fn hyper_reads_what_passes_as_we_do(
+            requests in proptest::collection::vec(
+                "(\r\n)?(GET|POST) /[a-z]{1,3} HTTP/1.[01]\r\n(content-length: ?[0-4]{1,2}\r\n|transfer-encoding: chunked\r\n|x: y\r\n|content-length: [+0-9, ]{1,3}\r\n|connection: keep-alive\r\n| x: y\r\n|x : y\n){0,2}\r\n([0-3](;a)?\r\n[a-z]{0,3}\r\n){0,2}(0\r\n(x: y\r\n)?\r\n)?",
+                1..4,
+            ),
+        ) {
+            let bytes = requests.concat();
+            let ours = ours(bytes.as_bytes());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let theirs = runtime.block_on(theirs(bytes.as_bytes()));
+            // hyper may go on where we refuse, and stop where the connection was to close; what both read is the same.
+            let both = ours.len().min(theirs.len());
+            proptest::prop_assert_eq!(&ours[..both], &theirs[..both]);
+        }
+    }
 }
