@@ -30,7 +30,7 @@ impl GatewayProcess {
     pub async fn start(binary: &Path, setup: &Setup) -> Self {
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
-        command.envs(&setup.environment).env("TOLLGATE_CACHE_DIR", plugins::cache());
+        command.env("TOLLGATE_CACHE_DIR", plugins::cache()).envs(&setup.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(watch::Sender::new(Vec::new()));
         listen(child.stderr.take().expect("it is piped"), lines.clone());
