@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
 use crate::exchange::{Exchange, Peer, cors, headers, respond};
 use crate::gateway::routes::{Asked, Miss, RouteTable};
 use crate::gateway::{Current, Gateway, Route, Target};
+use crate::net::guard::Refusal;
 use crate::proxy;
 use crate::telemetry::labels::{Protocol, WebhookOutcome};
 use crate::webhook::ingest::Webhooks;
@@ -53,11 +54,11 @@ impl Handler {
 
     /// Answers `request`, which came from `address`.
     pub(super) async fn request(&self, request: Request<Incoming>, address: std::net::SocketAddr) -> Response<Body> {
-        let arrived = self.arrived(&request, address);
+        let arrived = self.arrived(request.headers(), address);
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
         let mut access =
-            Access::new(id.clone(), method.clone(), Arc::clone(&arrived.gateway.unrouted), arrived.started);
+            Access::new(id.clone(), Some(method.clone()), Arc::clone(&arrived.gateway.unrouted), arrived.started);
         let mut protocol = Protocol::Http;
         let mut crossing = None;
         let answered = self.dispatch(arrived, request, &mut access, &mut protocol, &mut crossing).await;
@@ -76,12 +77,25 @@ impl Handler {
         response.map(|body| body.recorded(access, bare))
     }
 
-    fn arrived(&self, request: &Request<Incoming>, address: std::net::SocketAddr) -> Arrived {
+    /// Answers a request whose head was refused before it was read as one.
+    pub(super) fn refuse(&self, refusal: Refusal, address: std::net::SocketAddr) -> Response<Body> {
+        let error = match refusal {
+            Refusal::Malformed => RequestError::Malformed,
+            Refusal::Target => RequestError::Path,
+            Refusal::TooLarge => RequestError::HeadTooLarge,
+            Refusal::Coding => RequestError::Unsupported,
+        };
+        let Arrived { id, gateway, started, .. } = self.arrived(&HeaderMap::new(), address);
+        let mut access = Access::new(id.clone(), None, Arc::clone(&gateway.unrouted), started);
+        refuse(&error, &id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
+    }
+
+    fn arrived(&self, fields: &HeaderMap, address: std::net::SocketAddr) -> Arrived {
         let gateway = self.current.load();
         let trusted = gateway.trusts(address.ip());
-        let said = if trusted { headers::client(request.headers(), |ip| gateway.trusts(ip)) } else { None };
+        let said = if trusted { headers::client(fields, |ip| gateway.trusts(ip)) } else { None };
         let client = said.unwrap_or_else(|| address.ip().to_canonical());
-        let known = if trusted { RequestId::of(request.headers()) } else { None };
+        let known = if trusted { RequestId::of(fields) } else { None };
         let id = known.unwrap_or_else(|| RequestId::new(self.clock.now()));
         let peer = Peer { address, client, trusted, secure: self.secure };
         Arrived { id, gateway, started: Instant::now(), peer }
@@ -90,13 +104,13 @@ impl Handler {
     async fn dispatch(
         &self,
         arrived: Arrived,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
         crossing: &mut Option<Crossing>,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
-        let exchange = self.exchange(arrived, &request, access, protocol)?;
+        let exchange = self.exchange(arrived, &mut request, access, protocol)?;
         *crossing = Crossing::of(&exchange.route, &request);
         if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
             return Ok(answer);
@@ -112,7 +126,7 @@ impl Handler {
     fn exchange(
         &self,
         arrived: Arrived,
-        request: &Request<Incoming>,
+        request: &mut Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
     ) -> Result<Exchange, RequestError> {
@@ -122,6 +136,8 @@ impl Handler {
         let path: Arc<str> = path.into();
         access.path(Arc::clone(&path));
         let host = check::host(request)?;
+        // What the upstream will not see decides nothing here either.
+        headers::strip_hop_by_hop(request.headers_mut());
         let asked = Asked {
             listener: &self.listener,
             host: &host.name,
@@ -138,8 +154,10 @@ impl Handler {
             *protocol = Protocol::Webhook;
         }
         access.serve(Arc::clone(&route), *protocol);
+        let (trace, joined) = identity::trace(request.headers(), peer.trusted);
         Ok(Exchange {
-            trace: identity::trace(request.headers(), peer.trusted),
+            trace,
+            joined,
             deadline: route.timeouts.total.map(|total| started + total),
             authority: host.authority.into(),
             protocol: *protocol,

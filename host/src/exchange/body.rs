@@ -11,6 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::expect::{Unwanted, Waiting, Wanted};
+use super::headers::clean_trailers;
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
 use crate::telemetry::labels::{Outcome, Reason};
@@ -22,14 +24,23 @@ pub struct Upload {
     body: Incoming,
     left: Option<u64>,
     silence: Silence,
+    waiting: Option<Waiting>,
     /// There once it had more than it may.
     overrun: Option<Linger>,
+    /// Trailers came, and nothing comes after them.
+    ended: bool,
 }
 
 impl Upload {
     /// At most `limit` bytes when there is a limit.
     pub fn new(body: Incoming, limit: Option<u64>, silence: Silence) -> Self {
-        Self { body, left: limit, silence, overrun: None }
+        Self { body, left: limit, silence, waiting: None, overrun: None, ended: false }
+    }
+
+    /// The same, not before it is wanted.
+    pub fn when(mut self, wanted: Option<Wanted>) -> Self {
+        self.waiting = wanted.map(Waiting::new);
+        self
     }
 
     /// As it goes to an upstream.
@@ -37,8 +48,12 @@ impl Upload {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
     }
 
-    /// Whether `frame` is still within the limit.
-    fn counts(&mut self, frame: &Frame<Bytes>) -> bool {
+    /// Whether `frame` is still within the limit. Trailers are cleaned.
+    fn counts(&mut self, frame: &mut Frame<Bytes>) -> bool {
+        if let Some(trailers) = frame.trailers_mut() {
+            clean_trailers(trailers);
+            self.ended = true;
+        }
         let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) else { return true };
         let after = left.checked_sub(data.len() as u64);
         *left = after.unwrap_or_default();
@@ -68,14 +83,20 @@ impl HttpBody for Upload {
             ready!(linger.poll(&mut this.body, cx));
             return Poll::Ready(Some(Err(BodyFault::TooLarge)));
         }
+        if let Some(waiting) = &mut this.waiting {
+            if ready!(waiting.poll(cx)).is_err() {
+                return Poll::Ready(Some(Err(BodyFault::Cut)));
+            }
+            this.waiting = None;
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) if self.counts(&frame) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if !self.counts(&mut frame) {
+                    self.overrun = Some(Linger::new());
+                    return self.poll_frame(cx);
+                }
                 self.silence.broken();
                 Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Ok(_beyond))) => {
-                self.overrun = Some(Linger::new());
-                self.poll_frame(cx)
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Cut))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -84,7 +105,7 @@ impl HttpBody for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -98,6 +119,8 @@ pub struct Body {
     kind: Kind,
     /// Written down when the body ends, however it does.
     access: Option<Box<Access>>,
+    /// The request's body, which nobody asked for.
+    unwanted: Option<Unwanted>,
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -140,7 +163,7 @@ impl std::error::Error for BrokenOff {}
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, access: None }
+        Self { kind, access: None, unwanted: None }
     }
 
     /// No body.
@@ -175,6 +198,12 @@ impl Body {
         self
     }
 
+    /// The same, and with its end that of a request's body that nobody asked for.
+    pub fn outlasting(mut self, unwanted: Unwanted) -> Self {
+        self.unwanted = Some(unwanted);
+        self
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -184,8 +213,11 @@ impl Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Received(body, silence) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+                Poll::Ready(Some(Ok(mut frame))) => {
                     silence.broken();
+                    if let Some(trailers) = frame.trailers_mut() {
+                        clean_trailers(trailers);
+                    }
                     Poll::Ready(Some(Ok(frame)))
                 }
                 Poll::Ready(Some(Err(_broken))) => {
