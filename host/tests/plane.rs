@@ -470,7 +470,7 @@ async fn a_drain_finishes_what_is_under_way_and_closes() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let mut inbound = upstream.connection().await;
     inbound.request().await;
-    gateway.drain.start();
+    gateway.edge.drain();
     assert_eq!(idle.rest().await, "");
     soon(async {
         while gateway.drain.held() > 1 {

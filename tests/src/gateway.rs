@@ -11,6 +11,7 @@ use http::Method;
 use tollgate::app::{App, StartError, Surroundings};
 use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
+use tollgate::net::passed::Passed;
 use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
 
 use crate::client::{Answer, Connection, Wire};
@@ -171,6 +172,7 @@ pub async fn start(setup: &Setup, clock: Clock) -> Result<App, StartError> {
         workers: NonZeroUsize::new(2).expect("not zero"),
         cache: setup.compile_cache.then(plugins::cache),
         environment: Arc::new(move |name| environment.get(name).map(OsString::from)),
+        sockets: Passed::default(),
     };
     App::start(plan, surroundings).await
 }

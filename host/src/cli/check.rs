@@ -1,4 +1,4 @@
-//! `tollgate check`: every problem at once, in the configuration, its secrets and its plugins.
+//! `tollgate check`: every problem at once, in the configuration, its secrets, its certificates and its plugins.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ use crate::telemetry::labels::PluginReload;
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// Do not read secrets: for where they are not, like a build server
+    /// Do not read secrets, nor listeners' certificates and keys: for where they are not, like a build server
     #[arg(long)]
     no_secrets: bool,
     /// As JSON
@@ -79,11 +79,16 @@ async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
         true => None,
         false => crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)).err(),
     };
+    let listeners = match no_secrets {
+        true => None,
+        false => crate::edge::entrances(plan, |_| None).err(),
+    };
     let plugins = match plugins(plan).await {
         Ok(plugins) => check_plugins(plan, &plugins).await,
         Err(why) => vec![plan.source.problem_with("plugins", why)],
     };
-    Problems::new(plugins).and(secrets.unwrap_or_else(|| Problems::new(Vec::new()))).or(())
+    let found = secrets.into_iter().chain(listeners);
+    found.fold(Problems::new(plugins), Problems::and).or(())
 }
 
 /// The plugins of the plan's directory, loaded as a gateway would load them.

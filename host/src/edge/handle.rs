@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{Served, check};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::names::ListenerName;
 use crate::base::path;
 use crate::exchange::access::Access;
@@ -17,6 +17,7 @@ use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
 use crate::exchange::{Exchange, Peer, headers, respond};
 use crate::gateway::routes::{Asked, Miss};
 use crate::gateway::{Current, Gateway, Target};
+use crate::net::entrance::Origin;
 use crate::proxy;
 use crate::telemetry::labels::Protocol;
 use crate::webhook::ingest::Webhooks;
@@ -28,7 +29,6 @@ pub(super) struct Handler {
     webhooks: Arc<Webhooks>,
     clock: Clock,
     listener: ListenerName,
-    secure: bool,
 }
 
 /// What a request is before anything is known of its route.
@@ -40,9 +40,14 @@ struct Arrived {
 }
 
 impl Handler {
-    pub(super) fn new(served: &Served, listener: ListenerName, secure: bool) -> Self {
-        let Served { current, webhooks, clock } = served.clone();
-        Self { current, webhooks, clock, listener, secure }
+    pub(super) fn new(served: &Served, listener: ListenerName) -> Self {
+        let Served { current, webhooks, clock, metrics: _ } = served.clone();
+        Self { current, webhooks, clock, listener }
+    }
+
+    /// The time of day.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The generation that serves now.
@@ -50,13 +55,18 @@ impl Handler {
         self.current.load()
     }
 
-    /// Answers `request`, which came from `address`.
-    pub(super) async fn request(&self, request: Request<Incoming>, address: std::net::SocketAddr) -> Response<Body> {
-        let arrived = self.arrived(&request, address);
+    /// Answers `request`, which came from `origin`.
+    pub(super) async fn request(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+        let arrived = self.arrived(&request, origin);
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
-        let mut access =
-            Access::new(id.clone(), method.clone(), Arc::clone(&arrived.gateway.unrouted), arrived.started);
+        let mut access = Access::new(
+            id.clone(),
+            method.clone(),
+            arrived.peer,
+            Arc::clone(&arrived.gateway.unrouted),
+            arrived.started,
+        );
         let mut protocol = Protocol::Http;
         let answered = self.dispatch(arrived, request, &mut access, &mut protocol).await;
         let response = match answered {
@@ -71,14 +81,14 @@ impl Handler {
         response.map(|body| body.recorded(access, bare))
     }
 
-    fn arrived(&self, request: &Request<Incoming>, address: std::net::SocketAddr) -> Arrived {
+    fn arrived(&self, request: &Request<Incoming>, Origin { address, secure }: Origin) -> Arrived {
         let gateway = self.current.load();
         let trusted = gateway.trusts(address.ip());
         let said = if trusted { headers::client(request.headers(), |ip| gateway.trusts(ip)) } else { None };
         let client = said.unwrap_or_else(|| address.ip().to_canonical());
         let known = if trusted { RequestId::of(request.headers()) } else { None };
         let id = known.unwrap_or_else(|| RequestId::new(self.clock.now()));
-        let peer = Peer { address, client, trusted, secure: self.secure };
+        let peer = Peer { address, client, trusted, secure };
         Arrived { id, gateway, started: Instant::now(), peer }
     }
 
