@@ -7,8 +7,12 @@ mod examples;
 mod front_door;
 mod hot;
 mod layers;
+mod listeners;
 mod misbehaving;
 mod process;
+mod proxied;
+mod systemd;
+mod tls;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

@@ -11,6 +11,7 @@ use http::Method;
 use tollgate::app::{App, StartError, Surroundings};
 use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
+use tollgate::config::problem::Problems;
 use tollgate::net::passed::Passed;
 use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
 
@@ -56,7 +57,7 @@ impl TestGateway {
     async fn started(setup: Setup, now: Timestamp, turn: Turn) -> Self {
         let clock = Clock::manual(now);
         let app = soon("a start", start(&setup, clock.clone())).await.unwrap_or_else(|error| panic!("{error}"));
-        let address = *app.addresses().values().next().expect("one listener");
+        let address = *app.addresses().get("public").expect("the listener of every test");
         Self { clock, setup, app, address, _turn: turn }
     }
 
@@ -69,6 +70,17 @@ impl TestGateway {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the listener called `name` listens now.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.app.addresses().get(name).copied()
+    }
+
+    /// Serves another configuration, or says why not.
+    pub async fn reload(&self, toml: &str) -> Result<u64, Problems> {
+        self.setup.write(toml);
+        soon("a reload", self.app.reload()).await
     }
 
     /// The time, Unix seconds.

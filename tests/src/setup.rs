@@ -34,7 +34,12 @@ impl Setup {
 
     /// Writes another configuration.
     pub fn write(&self, toml: &str) {
-        fs::write(self.config(), format!("{LISTENERS}{toml}")).expect("a configuration is written");
+        self.write_whole(&format!("{LISTENERS}{toml}"));
+    }
+
+    /// As [`write`](Self::write), with listeners and admin address of its own.
+    pub fn write_whole(&self, toml: &str) {
+        fs::write(self.config(), toml).expect("a configuration is written");
     }
 
     /// Sets a variable of the gateway's environment.

@@ -164,8 +164,8 @@ impl Live {
                 (ReloadOutcome::Failure, 0)
             }
         };
-        self.metrics.config_reloads.with_label_values(&[label.as_str()]).inc();
         self.metrics.config_last_reload_successful.set(successful);
+        self.metrics.config_reloads.with_label_values(&[label.as_str()]).inc();
         outcome
     }
 
