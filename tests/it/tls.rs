@@ -8,8 +8,10 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::version::TLS12;
-use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
 use tollgate_tests::tls::{self, Authority, Issued, place};
 use tollgate_tests::{Setup, TestGateway, Wire, eventually, soon};
 
@@ -144,13 +146,10 @@ async fn a_client_must_show_a_certificate_of_the_authority_where_it_is_required(
 async fn a_session_is_resumed_on_any_worker_and_by_the_next_generation() {
     let authority = Authority::new("a");
     let gateway = TestGateway::start(setup(&[("a", authority.issue(&["a.test"]))], "")).await;
-    let older = authority.client();
-    let mut older = ClientConfig::builder_with_provider(older.crypto_provider().clone())
-        .with_protocol_versions(&[&TLS12])
-        .unwrap()
-        .with_root_certificates(roots(&authority))
-        .with_no_client_auth();
-    older.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut roots = RootCertStore::empty();
+    roots.add(der(&authority.pem())).unwrap();
+    let older = ClientConfig::builder_with_provider(authority.client().crypto_provider().clone());
+    let older = older.with_protocol_versions(&[&TLS12]).unwrap().with_root_certificates(roots).with_no_client_auth();
     for client in [Arc::new(authority.client()), Arc::new(older)] {
         let mut kinds = Vec::new();
         for round in 0..8 {
@@ -173,12 +172,8 @@ async fn a_session_is_resumed_on_any_worker_and_by_the_next_generation() {
     assert_eq!(asked(connected(&gateway, "a.test", &client).await, GET).await, "", "a ticket is no certificate");
 }
 
-fn roots(authority: &Authority) -> tokio_rustls::rustls::RootCertStore {
-    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-    let mut roots = tokio_rustls::rustls::RootCertStore::empty();
-    let root = tokio_rustls::rustls::pki_types::CertificateDer::from_pem_slice(authority.pem().as_bytes());
-    roots.add(root.unwrap()).unwrap();
-    roots
+fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -205,10 +200,8 @@ async fn a_renewed_certificate_is_taken_up_without_touching_a_connection() {
     eventually("the new certificate", || async { (expiry(&gateway) == 2_524_608_000.0).then_some(()) }).await;
     gateway.counts("gateway_config_reloads_total", &["success"], 1.0).await;
     assert_eq!(gateway.metric("gateway_config_last_reload_successful", &[]), 1.0);
-    let der = shown(&gateway, "a.test", &Arc::new(authority.client())).await;
-    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-    let expected = tokio_rustls::rustls::pki_types::CertificateDer::from_pem_slice(renewed.certificate.as_bytes());
-    assert_eq!(der, expected.unwrap().to_vec());
+    let shown = shown(&gateway, "a.test", &Arc::new(authority.client())).await;
+    assert_eq!(shown, der(&renewed.certificate).to_vec());
     open.send(GET).await;
     assert!(open.response().await.starts_with("HTTP/1.1 200 "), "the open connection serves on");
 }
@@ -266,4 +259,35 @@ async fn who_does_not_shake_hands_is_let_go() {
     let served = async { asked(connected(&gateway, "a.test", &client).await, GET).await };
     let answer = tokio::time::timeout(Duration::from_secs(20), served).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_run_out_is_served_and_complained_of() {
+    let authority = Authority::new("a");
+    let setup = setup(&[("a", authority.issue_until(&["a.test"], 2020))], "");
+    let mut check = std::process::Command::new(crate::BINARY);
+    let checked = check.arg("check").arg("-c").arg(setup.config()).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(
+        said.contains("warning: listener secure: ") && said.contains("ran out at 2020-01-01T00:00:00.000Z"),
+        "{said}"
+    );
+    let gateway = TestGateway::start(setup).await;
+    let refused = tls::connect(gateway.listener("secure").unwrap(), "a.test", &Arc::new(authority.client())).await;
+    assert!(refused.unwrap_err().to_string().contains("Expired"));
+}
+
+#[tokio::test]
+async fn check_names_the_problems_of_certificates() {
+    let setup = Setup::new(&toml(&["a"], ""));
+    let check = |more: &[&str]| {
+        let mut command = std::process::Command::new(crate::BINARY);
+        command.arg("check").arg("-c").arg(setup.config()).args(more).output().unwrap()
+    };
+    let checked = check(&[]);
+    assert_eq!(checked.status.code(), Some(2));
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(said.contains("a.pem cannot be read: No such file") && said.contains("tollgate.toml:12:34"), "{said}");
+    assert!(check(&["--no-secrets"]).status.success());
 }

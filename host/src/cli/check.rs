@@ -9,10 +9,12 @@ use serde_json::json;
 use super::command::{ConfigFile, EXIT_USAGE};
 use super::terminal;
 use crate::app::Surroundings;
+use crate::base::clock::Clock;
 use crate::base::names::{PluginName, SecretName};
 use crate::base::secret::Secret;
 use crate::config::plan::{Plan, PluginOverride, Webhook};
 use crate::config::problem::{Problem, Problems};
+use crate::net::tls::Tls;
 use crate::plugin::Roles;
 use crate::plugin::call::Binding;
 use crate::plugin::engine::Engine;
@@ -42,7 +44,10 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(_) if arguments.json => {
             (format!("{}\n", json!({ "file": file.to_string(), "problems": [] })), ExitCode::SUCCESS)
         }
-        Ok(plan) => (format!("{file} is fine: {}\n", summary(&plan)), ExitCode::SUCCESS),
+        Ok(plan) => {
+            warn_of_expiry(&plan);
+            (format!("{file} is fine: {}\n", summary(&plan)), ExitCode::SUCCESS)
+        }
         Err(problems) if arguments.json => {
             let said = json!({ "file": file.to_string(), "problems": problems });
             (format!("{said}\n"), ExitCode::from(EXIT_USAGE))
@@ -66,6 +71,19 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 fn summary(plan: &Plan) -> String {
     let webhooks = plan.routes.values().filter(|route| route.webhook.is_some()).count();
     format!("{} routes ({webhooks} webhook), {} products", plan.routes.len(), plan.products.len())
+}
+
+/// A certificate that has run out is served, as by every server; whoever checks should hear of it.
+fn warn_of_expiry(plan: &Plan) {
+    let now = Clock::System.now();
+    // With --no-secrets the files may not be there, and nothing is said of them.
+    for (name, entrance) in crate::edge::entrances(plan, |_| None).unwrap_or_default() {
+        for certificate in entrance.tls().into_iter().flat_map(Tls::certificates) {
+            if let Some(expires) = certificate.expires.filter(|expires| *expires <= now) {
+                eprintln!("warning: listener {name}: {} ran out at {expires}", certificate.file.display());
+            }
+        }
+    }
 }
 
 struct Silent;

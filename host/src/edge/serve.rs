@@ -261,8 +261,9 @@ async fn drive(
     drain: &Drain,
 ) -> Result<(), Closed> {
     let mut drained = pin!(drain.wait());
-    let mut watch = pin!(sleep_until(Instant::now() + LOOK_AGAIN));
-    let mut watched = Watch { activity, waits, moved: None };
+    let look = waits.stall.map_or(LOOK_AGAIN, |stall| stall.min(LOOK_AGAIN));
+    let mut watch = pin!(sleep_until(Instant::now() + look));
+    let mut watched = Watch { activity, waits, look, moved: None };
     let mut closing = false;
     poll_fn(|cx| {
         loop {
@@ -297,10 +298,12 @@ enum Wait {
     Stalled,
 }
 
-/// Looks at a connection when it may have waited too long, and every [`LOOK_AGAIN`] while it is busy.
+/// Looks at a connection when it may have waited too long, and now and then while it is busy.
 struct Watch<'a> {
     activity: &'a Activity,
     waits: Waits,
+    /// How often.
+    look: Duration,
     /// How far stalled responses had come, and since when.
     moved: Option<(u32, Instant)>,
 }
@@ -323,8 +326,7 @@ impl Watch<'_> {
                 _ if self.is_stalled(now) => return Some(Wait::Stalled),
                 _ => {}
             }
-            let look = self.waits.stall.map_or(LOOK_AGAIN, |stall| stall.min(LOOK_AGAIN));
-            timer.as_mut().reset(due.unwrap_or(now + look));
+            timer.as_mut().reset(due.unwrap_or(now + self.look));
         }
     }
 

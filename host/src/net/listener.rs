@@ -1,17 +1,16 @@
 //! Sockets that listen. Each worker has its own on the same port (`SO_REUSEPORT`), and the kernel spreads connections
-//! over them. A connection is accepted once there is a place for it; an accept that fails pauses and never ends the server.
+//! over them. Each accepts one connection at a time beyond the places there are, and waits until it has one: a place that
+//! a worker held before anybody came would be lost to the others; an accept that fails pauses and never ends the server.
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::places::{Place, Places};
 use crate::base::drain::Drain;
@@ -73,7 +72,7 @@ pub async fn accept<F>(socket: OwnedFd, places: Arc<Places>, drain: Drain, serve
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = match AsyncFd::with_interest(TcpListener::from(socket), Interest::READABLE) {
+    let listener = match TcpListener::from_std(socket.into()) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "a listening socket cannot be used");
@@ -82,44 +81,36 @@ where
     };
     let mut ended = std::pin::pin!(drain.wait());
     loop {
-        tokio::select! {
+        let (stream, address) = tokio::select! {
             () = &mut ended => break,
-            taken = take(&listener, &places) => match taken {
-                Ok((stream, address, place)) => hand_over(stream, address, place, &serve),
-                Err(error) => pause_after(&error).await,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
             },
+        };
+        tokio::select! {
+            biased;
+            place = places.take() => hand_over(stream, address, place, &serve),
+            () = &mut ended => break,
         }
     }
-    serve_waiting(listener.get_ref(), &places, &serve);
-}
-
-/// The next connection. A place is taken when one waits, not before: workers whom nobody wants must not hold the last
-/// places. It is accepted once there is a place, so that what is too many waits in the kernel, where it costs least.
-async fn take(listener: &AsyncFd<TcpListener>, places: &Arc<Places>) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    loop {
-        let mut ready = listener.readable().await?;
-        let place = places.take().await;
-        if let Ok(accepted) = ready.try_io(|listener| accept_one(listener.get_ref())) {
-            let (stream, address) = accepted?;
-            return Ok((stream, address, place));
-        }
-    }
-}
-
-fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, address) = listener.accept()?;
-    stream.set_nonblocking(true)?;
-    Ok((TcpStream::from_std(stream)?, address))
+    serve_waiting(listener, &places, &serve);
 }
 
 /// Serves what waits in the queue, because closing the socket would reset it. The socket itself is asked: the runtime may
 /// not have heard yet of what came last.
-fn serve_waiting<F>(listener: &TcpListener, places: &Arc<Places>, serve: &impl Fn(Client) -> F)
+fn serve_waiting<F>(listener: TcpListener, places: &Arc<Places>, serve: &impl Fn(Client) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let Ok(listener) = listener.into_std() else { return };
     while let Some(place) = places.take_now() {
-        let Ok((stream, address)) = accept_one(listener) else { return };
+        let Ok((stream, address)) = listener.accept() else { return };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = stream else { continue };
         hand_over(stream, address, place, serve);
     }
 }
@@ -163,7 +154,7 @@ mod tests {
         let address = bound.address();
         assert_ne!(address.port(), 0);
         for socket in bound.into_sockets() {
-            let listener = TcpListener::from(socket);
+            let listener = TcpListener::from_std(socket.into()).expect("a listener");
             assert_eq!(listener.local_addr().expect("an address"), address);
         }
     }
