@@ -21,13 +21,16 @@ async fn a_new_listener_opens_and_the_others_keep_their_sockets_and_connections(
     let gateway = TestGateway::start(Setup::new(ECHO)).await;
     let mut open = gateway.wire().await;
     assert!(served(&mut open).await);
-    gateway.reload(&format!("{ECHO}{}", listener("more", "127.0.0.1:0"))).await.unwrap();
-    assert_eq!(gateway.listener("public"), Some(gateway.address()));
-    let mut other = Wire::open(gateway.listener("more").unwrap()).await;
+    gateway.reload_with(&format!("{ECHO}{}", listener("more", "127.0.0.1:0"))).await.unwrap();
+    assert_eq!(gateway.listener("public"), gateway.address());
+    let mut other = Wire::open(gateway.listener("more")).await;
     assert!(served(&mut other).await && served(&mut open).await);
     // Nothing changes for either when nothing is said of them.
     let more = gateway.listener("more");
-    gateway.reload(&format!("{ECHO}{}[timeouts]\ntotal = \"60s\"\n", listener("more", "127.0.0.1:0"))).await.unwrap();
+    gateway
+        .reload_with(&format!("{ECHO}{}[timeouts]\ntotal = \"60s\"\n", listener("more", "127.0.0.1:0")))
+        .await
+        .unwrap();
     assert_eq!(gateway.listener("more"), more);
     assert!(served(&mut other).await && served(&mut open).await);
 }
@@ -37,14 +40,14 @@ async fn a_removed_listener_closes_and_its_connections_end_with_what_is_under_wa
     let peer = Peer::scripted([Reply::Hold]).await;
     let toml = format!("{ECHO}{}[route.app]\npath = \"/app\"\nproduct = \"app\"\n", peer.product("app"));
     let gateway = TestGateway::start(Setup::new(&format!("{toml}{}", listener("more", "127.0.0.1:0")))).await;
-    let address = gateway.listener("more").unwrap();
+    let address = gateway.listener("more");
     let (mut idle, mut busy, mut stays) = (Wire::open(address).await, Wire::open(address).await, gateway.wire().await);
     assert!(served(&mut idle).await && served(&mut stays).await);
     busy.send("GET /app HTTP/1.1\r\nhost: a\r\n\r\n").await;
     peer.holds(1).await;
 
-    gateway.reload(&toml).await.unwrap();
-    assert_eq!(gateway.listener("more"), None);
+    gateway.reload_with(&toml).await.unwrap();
+    assert_eq!(gateway.find_listener("more"), None);
     assert_eq!(idle.rest().await, b"", "an idle connection ends");
     eventually("a closed listener", || async { Connection::open(address).await.is_err().then_some(()) }).await;
     peer.release();
@@ -62,23 +65,23 @@ async fn an_address_that_cannot_be_bound_is_a_problem_and_changes_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let toml = format!("{}{}", listener("free", "127.0.0.1:0"), listener("taken", &address));
-    let problems = gateway.reload(&toml).await.unwrap_err().to_string();
+    let problems = gateway.reload_with(&toml).await.unwrap_err().to_string();
     assert!(
         problems.contains(&format!("listener taken: cannot listen on {address}: Address already in use")),
         "{problems}"
     );
     assert!(problems.contains("tollgate.toml:8:11: "), "{problems}");
-    assert_eq!((gateway.listener("free"), gateway.listener("taken")), (None, None));
+    assert_eq!((gateway.find_listener("free"), gateway.find_listener("taken")), (None, None));
     assert!(served(&mut gateway.wire().await).await, "its route is still there");
 }
 
 #[tokio::test]
 async fn a_listener_that_moves_serves_at_its_new_address() {
     let gateway = TestGateway::start(Setup::new(&format!("{ECHO}{}", listener("more", "127.0.0.1:0")))).await;
-    let before = gateway.listener("more").unwrap();
+    let before = gateway.listener("more");
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    gateway.reload(&format!("{ECHO}{}", listener("more", &free.to_string()))).await.unwrap();
-    assert_eq!(gateway.listener("more"), Some(free));
+    gateway.reload_with(&format!("{ECHO}{}", listener("more", &free.to_string()))).await.unwrap();
+    assert_eq!(gateway.listener("more"), free);
     assert!(served(&mut Wire::open(free).await).await);
     eventually("a closed listener", || async { Connection::open(before).await.is_err().then_some(()) }).await;
 }
@@ -90,9 +93,9 @@ async fn the_number_of_connections_follows_a_reload() {
     let (mut first, mut second) = (gateway.wire().await, gateway.wire().await);
     assert!(served(&mut first).await);
     second.send(GET).await;
-    gateway.reload(&limit(2)).await.unwrap();
+    gateway.reload_with(&limit(2)).await.unwrap();
     assert!(second.response().await.starts_with("HTTP/1.1 200 "), "it waited for a place");
-    gateway.reload(&limit(1)).await.unwrap();
+    gateway.reload_with(&limit(1)).await.unwrap();
     assert!(served(&mut first).await && served(&mut second).await, "nobody is turned out");
     drop(second);
     let mut third = gateway.wire().await;
@@ -105,7 +108,7 @@ async fn the_number_of_connections_follows_a_reload() {
 async fn what_cannot_change_says_that_it_needs_a_restart() {
     let gateway = TestGateway::start(Setup::new(ECHO)).await;
     let problems =
-        gateway.reload(&format!("{ECHO}[store]\nurl = \"sqlite:other.db\"\n")).await.unwrap_err().to_string();
+        gateway.reload_with(&format!("{ECHO}[store]\nurl = \"sqlite:other.db\"\n")).await.unwrap_err().to_string();
     assert!(problems.contains("a change of `store.url` needs a restart (restart tollgate)"), "{problems}");
 }
 

@@ -11,6 +11,8 @@ mod listeners;
 mod misbehaving;
 mod process;
 mod proxied;
+mod reload;
+mod routes;
 mod systemd;
 mod tls;
 mod vectors;

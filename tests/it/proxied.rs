@@ -18,7 +18,7 @@ fn toml(from: &str, more: &str) -> String {
 }
 
 async fn answer(gateway: &TestGateway, pieces: &[&[u8]]) -> String {
-    let mut wire = Wire::open(gateway.listener("proxied").unwrap()).await;
+    let mut wire = Wire::open(gateway.listener("proxied")).await;
     for piece in pieces {
         // Whoever is refused in the middle is refused.
         let _closed = wire.send_unless_closed(piece).await;
@@ -80,7 +80,7 @@ async fn it_comes_before_tls() {
     let setup = Setup::new(&toml("127.0.0.1", more));
     authority.issue(&["a.test"]).write(setup.folder(), "a");
     let gateway = TestGateway::start(setup).await;
-    let mut stream = TcpStream::connect(gateway.listener("proxied").unwrap()).await.unwrap();
+    let mut stream = TcpStream::connect(gateway.listener("proxied")).await.unwrap();
     stream.write_all(LINE.as_bytes()).await.unwrap();
     let mut wire = Wire::over(tls::over(stream, "a.test", &Arc::new(authority.client())).await.unwrap());
     wire.send(GET).await;

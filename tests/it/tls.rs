@@ -40,7 +40,7 @@ fn setup(files: &[(&str, Issued)], more: &str) -> Setup {
 type Stream = TlsStream<tokio::net::TcpStream>;
 
 async fn connected(gateway: &TestGateway, host: &str, client: &Arc<ClientConfig>) -> Stream {
-    let address = gateway.listener("secure").unwrap();
+    let address = gateway.listener("secure");
     tls::connect(address, host, client).await.unwrap_or_else(|error| panic!("{host}: {error}"))
 }
 
@@ -97,7 +97,7 @@ async fn who_agrees_on_h2_speaks_h2() {
     assert_eq!(asked(connected(&gateway, "a.test", &Arc::new(h2)).await, GET).await, "");
     let mut other = authority.client();
     other.alpn_protocols = vec![b"acme-tls/1".to_vec()];
-    let refused = tls::connect(gateway.listener("secure").unwrap(), "a.test", &Arc::new(other)).await;
+    let refused = tls::connect(gateway.listener("secure"), "a.test", &Arc::new(other)).await;
     assert!(refused.unwrap_err().to_string().contains("NoApplicationProtocol"));
 }
 
@@ -118,7 +118,7 @@ async fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
     assert_eq!(shown(&gateway, "x.wild.test", &client).await, shown(&gateway, "y.test", &client).await);
     // The first one serves all others, and it is the client's to refuse it.
     for host in ["elsewhere.test", "a.b.wild.test", "127.0.0.1"] {
-        let refused = tls::connect(gateway.listener("secure").unwrap(), host, &client).await;
+        let refused = tls::connect(gateway.listener("secure"), host, &client).await;
         assert!(refused.unwrap_err().to_string().contains("not valid for name"), "{host}");
     }
     gateway.counts("gateway_listener_closed_connections_total", &["secure", "\"handshake\""], 3.0).await;
@@ -154,7 +154,7 @@ async fn a_session_is_resumed_on_any_worker_and_by_the_next_generation() {
         let mut kinds = Vec::new();
         for round in 0..8 {
             if round == 4 {
-                gateway.reload(&toml(&["a"], "")).await.unwrap();
+                gateway.reload_with(&toml(&["a"], "")).await.unwrap();
             }
             let mut stream = connected(&gateway, "a.test", &client).await;
             kinds.push(stream.get_mut().1.handshake_kind().unwrap());
@@ -168,7 +168,7 @@ async fn a_session_is_resumed_on_any_worker_and_by_the_next_generation() {
     place(gateway.setup.folder().join("clients.pem"), &authority.pem());
     let client = Arc::new(authority.client());
     assert!(asked(connected(&gateway, "a.test", &client).await, GET).await.starts_with("HTTP/1.1 200 "));
-    gateway.reload(&toml(&["a"], "client_ca = \"clients.pem\"")).await.unwrap();
+    gateway.reload_with(&toml(&["a"], "client_ca = \"clients.pem\"")).await.unwrap();
     assert_eq!(asked(connected(&gateway, "a.test", &client).await, GET).await, "", "a ticket is no certificate");
 }
 
@@ -217,7 +217,7 @@ async fn every_problem_of_certificates_is_named_at_its_key() {
     place(folder.join("c.pem"), "no certificate\n");
     place(folder.join("c.key"), "no key\n");
     let toml = toml(&["a", "b", "c", "d"], "client_ca = \"c.pem\"");
-    let problems = gateway.reload(&toml).await.unwrap_err();
+    let problems = gateway.reload_with(&toml).await.unwrap_err();
     let lines: Vec<_> = problems
         .iter()
         .map(|problem| {
@@ -245,7 +245,7 @@ async fn who_does_not_shake_hands_is_let_go() {
     let authority = Authority::new("a");
     let more = "[timeouts]\nhandshake = \"100ms\"";
     let gateway = TestGateway::start(setup(&[("a", authority.issue(&["a.test"]))], more)).await;
-    let address = gateway.listener("secure").unwrap();
+    let address = gateway.listener("secure");
     let mut silent = Wire::open(address).await;
     let mut plain = Wire::open(address).await;
     plain.send(GET).await;
@@ -274,7 +274,7 @@ async fn a_certificate_that_has_run_out_is_served_and_complained_of() {
         "{said}"
     );
     let gateway = TestGateway::start(setup).await;
-    let refused = tls::connect(gateway.listener("secure").unwrap(), "a.test", &Arc::new(authority.client())).await;
+    let refused = tls::connect(gateway.listener("secure"), "a.test", &Arc::new(authority.client())).await;
     assert!(refused.unwrap_err().to_string().contains("Expired"));
 }
 

@@ -67,20 +67,30 @@ impl TestGateway {
         self.setup
     }
 
+    /// Reads its configuration again, as SIGHUP asks for.
+    pub async fn reload(&self) -> Result<u64, Problems> {
+        soon("a reload", self.app.reload()).await
+    }
+
+    /// Writes another configuration and serves it, or says why not.
+    pub async fn reload_with(&self, toml: &str) -> Result<u64, Problems> {
+        self.setup.write(toml);
+        self.reload().await
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Where the listener called `name` listens now.
-    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.app.addresses().get(name).copied()
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.find_listener(name).unwrap_or_else(|| panic!("there is no listener {name}"))
     }
 
-    /// Serves another configuration, or says why not.
-    pub async fn reload(&self, toml: &str) -> Result<u64, Problems> {
-        self.setup.write(toml);
-        soon("a reload", self.app.reload()).await
+    /// Where the listener called `name` listens, if there is one.
+    pub fn find_listener(&self, name: &str) -> Option<SocketAddr> {
+        self.app.addresses().get(name).copied()
     }
 
     /// The time, Unix seconds.

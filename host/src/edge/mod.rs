@@ -3,7 +3,6 @@
 
 pub mod check;
 pub mod handle;
-mod late;
 pub mod serve;
 
 use std::collections::BTreeMap;

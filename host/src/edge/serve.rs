@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,12 +22,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handle::Handler;
-use super::late;
 use crate::base::drain::Drain;
 use crate::config::plan::{Limits, Timeouts};
 use crate::exchange::body::{Body, BrokenOff};
 use crate::net::activity::{Activity, Busy, Waits, Watched};
 use crate::net::entrance::{Entered, Entrance, Origin};
+use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 use crate::net::stream::Stream;
 use crate::telemetry::labels::Closed;
@@ -43,6 +43,13 @@ const BUFFER_MIN: usize = 8192;
 const WINDOW_MIN: u32 = 65_535;
 /// The most that all streams of an HTTP/2 connection may have in flight to us.
 const WINDOW_MAX: u32 = 1 << 20;
+/// Streams a client may have reset before the gateway came to look at them (CVE-2023-44487); h2's own default.
+const RESETS_UNSEEN: usize = 20;
+/// Streams a client may make the gateway reset (CVE-2025-8671).
+const RESETS_OWN: usize = 256;
+/// A client is asked this often whether it is there, and has this long to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// A busy connection is looked at this often, and one that is closing gets this long to do so.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Heads wait at most this long where the configuration has no limit of its own for reading the first bytes.
@@ -125,24 +132,22 @@ impl Server {
         let Opened { stream, origin, multiplexed, ahead } = opened;
         let activity = Activity::new();
         let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive, stall: timeouts.idle };
+        let watched = Watched::new(stream, ahead, Arc::clone(&activity));
         if multiplexed {
             activity.multiplexed();
-            let io = TokioIo::new(Watched::new(stream, ahead, Arc::clone(&activity)));
+            let io = TokioIo::new(Guarded::frames(watched, Arc::clone(&activity)));
             let service = service_fn(|request| {
                 let (server, busy) = (Arc::clone(self), activity.begin());
-                async move { server.exchange(request, origin, busy).await }
+                async move { server.exchange(request, origin, busy, None).await }
             });
-            let connection = pin!(multiplexed_builder(limits).serve_connection(io, service));
+            let connection = multiplexed_builder(limits).serve_connection(io, service);
             return drive(connection, &activity, waits, &self.drain).await;
         }
-        let io = TokioIo::new(Watched::new(stream, ahead, Arc::clone(&activity)));
-        let service = service_fn(|request| self.exchange(request, origin, activity.begin()));
-        let mut connection = plain_builder(limits).serve_connection(io, service);
-        let closed = drive(Pin::new(&mut connection), &activity, waits, &self.drain).await;
-        if closed == Err(Closed::HeadTimeout) {
-            late::answer(connection.into_parts().io.into_inner().into_inner(), self.handler.now()).await;
-        }
-        closed
+        let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
+        let io = TokioIo::new(Guarded::plain(watched, head, Arc::clone(&activity)));
+        let service = service_fn(|request| self.exchange(request, origin, activity.begin(), activity.refused()));
+        let connection = plain_builder(limits).serve_connection(io, service);
+        drive(connection, &activity, waits, &self.drain).await
     }
 
     async fn exchange(
@@ -150,8 +155,15 @@ impl Server {
         request: Request<Incoming>,
         origin: Origin,
         busy: Busy,
+        refused: Option<Refusal>,
     ) -> Result<Response<Held>, Infallible> {
-        let response = self.handler.request(request, origin).await;
+        let response = match refused {
+            Some(refusal) => self.handler.refuse(refusal, origin),
+            None => self.handler.request(request, origin).await,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            busy.tunnel();
+        }
         Ok(response.map(|body| Held { body, busy }))
     }
 }
@@ -213,6 +225,10 @@ fn multiplexed_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(RESETS_OWN)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(limits.h2_streams).clamp(WINDOW_MIN, WINDOW_MAX))
         .max_send_buf_size(buffer)
@@ -254,35 +270,34 @@ where
 }
 
 /// Runs `connection` until it ends, is drained, waits for the next request too long, or must be closed.
-async fn drive(
-    mut connection: Pin<&mut impl Closing>,
-    activity: &Activity,
-    waits: Waits,
-    drain: &Drain,
-) -> Result<(), Closed> {
+async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drain: &Drain) -> Result<(), Closed> {
+    let mut connection = pin!(connection);
     let mut drained = pin!(drain.wait());
     let look = waits.stall.map_or(LOOK_AGAIN, |stall| stall.min(LOOK_AGAIN));
-    let mut watch = pin!(sleep_until(Instant::now() + look));
-    let mut watched = Watch { activity, waits, look, moved: None };
+    let mut timer = pin!(sleep_until(Instant::now() + look));
+    let mut watch = Watch { activity, waits, look, moved: None };
     let mut closing = false;
+    let mut outcome = Ok(());
     poll_fn(|cx| {
         loop {
             if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(outcome);
             }
             if !closing && drained.as_mut().poll(cx).is_ready() {
                 closing = true;
                 connection.as_mut().close();
                 continue;
             }
-            match watched.overdue(watch.as_mut(), closing, cx) {
+            match watch.overdue(timer.as_mut(), closing, cx) {
                 None => return Poll::Pending,
+                // HTTP/1.1 gets an answer; within a head in frames there is no place for one.
+                Some(Wait::Head) if outcome.is_ok() && activity.late() => outcome = Err(Closed::HeadTimeout),
                 Some(Wait::Head) => return Poll::Ready(Err(Closed::HeadTimeout)),
                 Some(Wait::Stalled) => return Poll::Ready(Err(Closed::Stalled)),
-                Some(Wait::Request) if closing => return Poll::Ready(Ok(())),
+                Some(Wait::Request) if closing => return Poll::Ready(outcome),
                 Some(Wait::Request) => {
                     closing = true;
-                    watch.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                    timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
                     connection.as_mut().close();
                 }
             }

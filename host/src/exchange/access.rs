@@ -20,7 +20,7 @@ pub const TARGET: &str = "tollgate::access";
 #[derive(Debug)]
 pub struct Access {
     id: RequestId,
-    method: Method,
+    method: Option<Method>,
     peer: Peer,
     path: Option<Arc<str>>,
     route: Option<Arc<Route>>,
@@ -35,8 +35,14 @@ pub struct Access {
 }
 
 impl Access {
-    /// A request that no route serves yet.
-    pub fn new(id: RequestId, method: Method, peer: Peer, unrouted: Arc<ProductMetrics>, started: Instant) -> Self {
+    /// A request that no route serves yet. It has no method when its head could not be read.
+    pub fn new(
+        id: RequestId,
+        method: Option<Method>,
+        peer: Peer,
+        unrouted: Arc<ProductMetrics>,
+        started: Instant,
+    ) -> Self {
         Self {
             id,
             method,
@@ -110,7 +116,7 @@ impl Drop for Access {
             request_id = self.id.as_str(),
             client = %self.peer.client,
             scheme = self.peer.scheme(),
-            method = self.method.as_str(),
+            method = self.method.as_ref().map(Method::as_str),
             path = self.path.as_deref(),
             route = self.route.as_ref().map(|route| route.name.as_str()),
             product = self.route.as_ref().map_or(NO_PRODUCT, |route| route.product.name.as_str()),

@@ -3,15 +3,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::frames::{Frames, Heads};
+use super::guard::Refusal;
 
 /// No head has begun.
 const NEVER: u64 = u64::MAX;
@@ -30,6 +31,11 @@ pub struct Activity {
     stalled: AtomicU32,
     /// Counts parts that were asked for.
     moved: AtomicU32,
+    late: AtomicBool,
+    tunnel: AtomicBool,
+    refused: OnceLock<Refusal>,
+    /// Who waits until the connection is no longer busy.
+    parked: AtomicWaker,
 }
 
 /// How long a connection may wait.
@@ -61,6 +67,10 @@ impl Activity {
             multiplexed: AtomicBool::new(false),
             stalled: AtomicU32::new(0),
             moved: AtomicU32::new(0),
+            late: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+            refused: OnceLock::new(),
+            parked: AtomicWaker::new(),
         })
     }
 
@@ -106,18 +116,53 @@ impl Activity {
         (self.stalled.load(Ordering::Relaxed) > 0).then(|| self.moved.load(Ordering::Relaxed))
     }
 
-    fn received(&self) {
+    /// The head that began has taken too long: the next read finds it refused. False where heads come in frames.
+    pub fn late(&self) -> bool {
+        let plain = !self.multiplexed.load(Ordering::Relaxed);
+        self.late.store(plain, Ordering::Relaxed);
+        plain
+    }
+
+    /// Whether the head at hand is refused because it is late.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Why the request that is handed over now stands for one that is refused.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get().copied()
+    }
+
+    /// The next request stands for one that is refused, and is the last.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        // The first one ends the connection, so there is no second.
+        let _first = self.refused.set(refusal);
+    }
+
+    /// Whether the connection speaks something other than HTTP by now.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Wakes `waker` when the connection is no longer busy.
+    pub(super) fn park(&self, waker: &Waker) {
+        self.parked.register(waker);
+    }
+
+    /// Bytes of a head came.
+    pub(super) fn received(&self) {
         let plain = !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed);
         if plain && !self.in_head() {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    fn framed(&self, heads: Heads) {
-        match heads {
-            Heads { inside: false, .. } => self.head_since.store(NEVER, Ordering::Relaxed),
-            Heads { ended, .. } if ended || !self.in_head() => self.head_since.store(self.now(), Ordering::Relaxed),
-            Heads { .. } => {}
+    /// Frames came: whether a head `began` among them, and whether the last one has not ended.
+    pub(super) fn framed(&self, began: bool, inside: bool) {
+        if !inside {
+            self.head_since.store(NEVER, Ordering::Relaxed);
+        } else if began || !self.in_head() {
+            self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -152,12 +197,21 @@ impl Busy {
     }
 }
 
+impl Busy {
+    /// The exchange is answered with 101: from now on the connection speaks something else.
+    pub fn tunnel(&self) {
+        self.activity.tunnel.store(true, Ordering::Relaxed);
+        self.activity.parked.wake();
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.asked();
         add(&self.activity.exchanges, -1);
         if !self.activity.is_busy() {
             self.activity.idle();
+            self.activity.parked.wake();
         }
     }
 }
@@ -172,27 +226,13 @@ fn add(count: &AtomicU32, change: i32) {
 pub struct Watched<S> {
     stream: S,
     ahead: Vec<u8>,
-    frames: Option<Frames>,
     activity: Arc<Activity>,
 }
 
 impl<S> Watched<S> {
     /// Watches `stream`; `ahead` is what was read from it already.
     pub fn new(stream: S, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
-        let frames = activity.multiplexed.load(Ordering::Relaxed).then(Frames::default);
-        Self { stream, ahead, frames, activity }
-    }
-
-    /// The stream.
-    pub fn into_inner(self) -> S {
-        self.stream
-    }
-
-    fn note(&mut self, bytes: &[u8]) {
-        match &mut self.frames {
-            Some(frames) => self.activity.framed(frames.take(bytes)),
-            None => self.activity.received(),
-        }
+        Self { stream, ahead, activity }
     }
 }
 
@@ -206,9 +246,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             buf.put_slice(&self.ahead[..count]);
             self.ahead.drain(..count);
         }
-        let read = &buf.filled()[before..];
-        if !read.is_empty() {
-            self.note(read);
+        if buf.filled().len() > before {
+            self.activity.received();
         }
         Poll::Ready(Ok(()))
     }
@@ -279,30 +318,6 @@ mod tests {
         assert_eq!(activity.due(WAITS), None, "the head ended");
         drop(busy);
         assert_eq!(activity.due(WAITS), at(180), "between requests again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_in_frames_is_timed_beside_other_exchanges() {
-        let (mut client, server) = tokio::io::duplex(256);
-        let activity = Activity::new();
-        let opened = Instant::now();
-        let at = |seconds| Some(opened + Duration::from_secs(seconds));
-        activity.multiplexed();
-        let mut watched = Watched::new(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), Arc::clone(&activity));
-        watched.read_exact(&mut [0; 24]).await.expect("reads");
-        assert_eq!(activity.due(WAITS), at(75), "a connection without a request");
-        let _busy = activity.begin();
-        tokio::time::advance(Duration::from_secs(100)).await;
-        // HEADERS of three bytes, without END_HEADERS; then a CONTINUATION that has it.
-        for (bytes, due) in [
-            (&b"\0\0\x03\x01\0\0\0\0\x01ab"[..], at(110)),
-            (b"c\0\0\x01\x09\x04\0\0\0\x01", at(110)),
-            (b"d\0\0\0\0\0\0\0\0\x01", None),
-        ] {
-            client.write_all(bytes).await.expect("writes");
-            watched.read_exact(&mut vec![0; bytes.len()]).await.expect("reads");
-            assert_eq!(activity.due(WAITS), due, "{bytes:?}");
-        }
     }
 
     #[test]

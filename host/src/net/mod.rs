@@ -3,7 +3,7 @@
 pub mod activity;
 mod certificate;
 pub mod entrance;
-mod frames;
+pub mod guard;
 pub mod listener;
 pub mod passed;
 pub mod places;
