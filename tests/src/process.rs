@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -31,10 +32,21 @@ pub struct GatewayProcess {
 impl GatewayProcess {
     /// Starts `binary` and waits until it serves.
     pub async fn start(binary: &Path, setup: &Setup) -> Self {
-        let mut command = Command::new(binary);
+        Self::start_with(binary, setup, None).await
+    }
+
+    /// As [`start`](Self::start), with a socket that listens already, passed as systemd does.
+    pub async fn start_with(binary: &Path, setup: &Setup, passed: Option<&TcpListener>) -> Self {
+        let mut command = match passed {
+            None => Command::new(binary),
+            Some(passed) => with_socket(binary, passed),
+        };
         command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
         command.env("TOLLGATE_CACHE_DIR", plugins::cache()).envs(&setup.environment);
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        if passed.is_none() {
+            command.stdin(Stdio::null());
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(watch::Sender::new(Vec::new()));
         listen(child.stderr.take().expect("it is piped"), lines.clone());
         let nowhere = "127.0.0.1:0".parse().expect("an address");
@@ -86,11 +98,6 @@ impl GatewayProcess {
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// Asks it to reload.
-    pub fn hang_up(&self) {
-        kill_process(self.pid(), Signal::HUP).expect("a child can be signalled");
-    }
-
     /// A connection that is kept.
     pub async fn connect(&self) -> Connection {
         soon("a connection", Connection::open(self.address)).await.expect("the gateway accepts")
@@ -105,6 +112,11 @@ impl GatewayProcess {
     /// Asks it to stop.
     pub fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).expect("a child can be signalled");
+    }
+
+    /// Asks it to reload.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("a child can be signalled");
     }
 
     /// Waits until it ended.
@@ -131,6 +143,17 @@ impl Drop for GatewayProcess {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
+}
+
+/// A command that finds `passed` as its first socket. The shell puts it there and stays the same process, which is what
+/// `LISTEN_PID` asks for.
+fn with_socket(binary: &Path, passed: &TcpListener) -> Command {
+    let socket = passed.try_clone().expect("a socket");
+    // Standard input is the one descriptor that can be handed over safely; from there it is moved.
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"").arg(binary);
+    command.stdin(OwnedFd::from(socket));
+    command
 }
 
 fn listen(stderr: ChildStderr, lines: Arc<watch::Sender<Vec<String>>>) {

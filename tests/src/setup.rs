@@ -34,8 +34,13 @@ impl Setup {
 
     /// Writes another configuration, whole from the first moment.
     pub fn write(&self, toml: &str) {
+        self.write_whole(&format!("{LISTENERS}{toml}"));
+    }
+
+    /// As [`write`](Self::write), with listeners and admin address of its own.
+    pub fn write_whole(&self, toml: &str) {
         let draft = self.folder().join(".tollgate.toml.draft");
-        fs::write(&draft, format!("{LISTENERS}{toml}")).expect("a draft is written");
+        fs::write(&draft, toml).expect("a draft is written");
         fs::rename(draft, self.config()).expect("a configuration is put in place");
     }
 

@@ -181,8 +181,6 @@ fn what_is_not_served_yet_is_refused_and_nothing_else() {
         refused,
         [
             "`https` in `product.ledger.upstreams[0]`",
-            "`listener.secure.proxy_protocol`",
-            "`listener.secure.tls`",
             "`product.billing.breaker`",
             "`product.billing.health`",
             "`product.billing.limits.websockets`",

@@ -18,6 +18,7 @@ use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
 use crate::exchange::{Exchange, Peer, cors, headers, respond};
 use crate::gateway::routes::{Asked, Miss, RouteTable};
 use crate::gateway::{Current, Gateway, Route, Target};
+use crate::net::entrance::Origin;
 use crate::net::guard::Refusal;
 use crate::proxy;
 use crate::telemetry::labels::{Protocol, WebhookOutcome};
@@ -30,7 +31,6 @@ pub(super) struct Handler {
     webhooks: Arc<Webhooks>,
     clock: Clock,
     listener: ListenerName,
-    secure: bool,
 }
 
 /// What a request is before anything is known of its route.
@@ -41,10 +41,17 @@ struct Arrived {
     peer: Peer,
 }
 
+impl Arrived {
+    /// What is written down of it.
+    fn access(&self, method: Option<Method>) -> Access {
+        Access::new(self.id.clone(), method, self.peer, Arc::clone(&self.gateway.unrouted), self.started)
+    }
+}
+
 impl Handler {
-    pub(super) fn new(served: &Served, listener: ListenerName, secure: bool) -> Self {
-        let Served { current, webhooks, clock } = served.clone();
-        Self { current, webhooks, clock, listener, secure }
+    pub(super) fn new(served: &Served, listener: ListenerName) -> Self {
+        let Served { current, webhooks, clock, metrics: _ } = served.clone();
+        Self { current, webhooks, clock, listener }
     }
 
     /// The generation that serves now.
@@ -52,13 +59,12 @@ impl Handler {
         self.current.load()
     }
 
-    /// Answers `request`, which came from `address`.
-    pub(super) async fn request(&self, request: Request<Incoming>, address: std::net::SocketAddr) -> Response<Body> {
-        let arrived = self.arrived(request.headers(), address);
+    /// Answers `request`, which came from `origin`.
+    pub(super) async fn request(&self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
+        let arrived = self.arrived(request.headers(), origin);
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
-        let mut access =
-            Access::new(id.clone(), Some(method.clone()), Arc::clone(&arrived.gateway.unrouted), arrived.started);
+        let mut access = arrived.access(Some(method.clone()));
         let mut protocol = Protocol::Http;
         let mut crossing = None;
         let answered = self.dispatch(arrived, request, &mut access, &mut protocol, &mut crossing).await;
@@ -78,26 +84,27 @@ impl Handler {
     }
 
     /// Answers a request whose head was refused before it was read as one.
-    pub(super) fn refuse(&self, refusal: Refusal, address: std::net::SocketAddr) -> Response<Body> {
+    pub(super) fn refuse(&self, refusal: Refusal, origin: Origin) -> Response<Body> {
         let error = match refusal {
             Refusal::Malformed => RequestError::Malformed,
             Refusal::Target => RequestError::Path,
             Refusal::TooLarge => RequestError::HeadTooLarge,
             Refusal::Coding => RequestError::Unsupported,
+            Refusal::Late => RequestError::HeadTimeout,
         };
-        let Arrived { id, gateway, started, .. } = self.arrived(&HeaderMap::new(), address);
-        let mut access = Access::new(id.clone(), None, Arc::clone(&gateway.unrouted), started);
-        refuse(&error, &id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
+        let arrived = self.arrived(&HeaderMap::new(), origin);
+        let mut access = arrived.access(None);
+        refuse(&error, &arrived.id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
     }
 
-    fn arrived(&self, fields: &HeaderMap, address: std::net::SocketAddr) -> Arrived {
+    fn arrived(&self, fields: &HeaderMap, Origin { address, secure }: Origin) -> Arrived {
         let gateway = self.current.load();
         let trusted = gateway.trusts(address.ip());
         let said = if trusted { headers::client(fields, |ip| gateway.trusts(ip)) } else { None };
         let client = said.unwrap_or_else(|| address.ip().to_canonical());
         let known = if trusted { RequestId::of(fields) } else { None };
         let id = known.unwrap_or_else(|| RequestId::new(self.clock.now()));
-        let peer = Peer { address, client, trusted, secure: self.secure };
+        let peer = Peer { address, client, trusted, secure };
         Arrived { id, gateway, started: Instant::now(), peer }
     }
 

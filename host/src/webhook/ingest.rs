@@ -249,6 +249,7 @@ fn outcome_of(error: &RequestError) -> WebhookOutcome {
         RequestError::PluginFault => WebhookOutcome::PluginFault,
         RequestError::Store { .. } | RequestError::Internal | RequestError::Upstream(_) => WebhookOutcome::Store,
         RequestError::Incomplete
+        | RequestError::HeadTimeout
         | RequestError::BodyTimeout
         | RequestError::Malformed
         | RequestError::Path

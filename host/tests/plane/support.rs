@@ -19,6 +19,7 @@ use tollgate::config::plan::{
 };
 use tollgate::edge::{Edge, Served};
 use tollgate::gateway::{Current, Gateway, build};
+use tollgate::net::passed::Passed;
 use tollgate::net::workers::Workers;
 use tollgate::plugin::engine::Engine;
 use tollgate::plugin::registry::{Observer, Plugins};
@@ -111,6 +112,7 @@ fn built(plan: &Plan, previous: Option<&Gateway>, metrics: &Metrics, plugins: &P
 pub struct TestGateway {
     pub address: SocketAddr,
     pub drain: Drain,
+    pub edge: Edge,
     pub metrics: Arc<Metrics>,
     pub current: Arc<Current>,
     plugins: Arc<Plugins>,
@@ -132,11 +134,13 @@ impl TestGateway {
             current: current.clone(),
             webhooks: Arc::new(Webhooks::new(store, Clock::System)),
             clock: Clock::System,
+            metrics: metrics.clone(),
         };
         let drain = Drain::default();
-        let edge = Edge::start(&plan.listeners, &served, &drain, &workers).expect("listens");
+        let edge = Edge::new(served, drain.clone(), &workers, Passed::default());
+        edge.serve(plan, edge.entrances(plan).expect("no certificates"), edge.bind(plan).expect("listens"));
         let address = *edge.addresses().values().next().expect("a listener");
-        Self { address, drain, metrics, current, plugins, workers: Some(workers), _folder: folder }
+        Self { address, drain, edge, metrics, current, plugins, workers: Some(workers), _folder: folder }
     }
 
     /// Serves `plan` from now on.

@@ -7,8 +7,6 @@ use crate::config::raw::Item;
 /// Keys, by the shape of their table.
 const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
-    ("listener.NAME", "tls"),
-    ("listener.NAME", "proxy_protocol"),
     ("product.NAME", "health"),
     ("product.NAME", "tls"),
     ("product.NAME", "retries"),
