@@ -1,5 +1,6 @@
 //! A gateway in a process of its own: the real binary, with real signals.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::sync::watch;
 
 use crate::client::Connection;
@@ -28,16 +29,39 @@ pub struct GatewayProcess {
 impl GatewayProcess {
     /// Starts `binary` and waits until it serves.
     pub async fn start(binary: &Path, setup: &Setup) -> Self {
-        let mut command = Command::new(binary);
-        command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
+        let mut process = Self::launch(&[], binary, setup);
+        process.serves().await;
+        process
+    }
+
+    /// Starts `binary` by way of `wrapper`, words of a command that becomes what follows them.
+    pub fn launch(wrapper: &[&str], binary: &Path, setup: &Setup) -> Self {
+        let words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).chain([binary.as_os_str()]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
         command.envs(&setup.environment).env("TOLLGATE_CACHE_DIR", plugins::cache());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(watch::Sender::new(Vec::new()));
         listen(child.stderr.take().expect("it is piped"), lines.clone());
-        let mut process = Self { child, lines, address: "127.0.0.1:0".parse().expect("an address") };
-        let line = process.line("tollgate serves").await;
-        process.address = address_in(&line);
-        process
+        Self { child, lines, address: "127.0.0.1:0".parse().expect("an address") }
+    }
+
+    /// Waits until it serves; from then on its address is known.
+    pub async fn serves(&mut self) {
+        let line = self.line("tollgate serves").await;
+        self.address = address_in(&line);
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets no file grow or be written beyond `bytes`; `None` takes the limit away. A process that did not choose to
+    /// ignore SIGXFSZ dies of its next write.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("a child can be limited");
     }
 
     /// Waits for a log line that contains `text`.
