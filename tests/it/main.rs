@@ -10,6 +10,8 @@ mod hot;
 mod layers;
 mod misbehaving;
 mod process;
+mod reload;
+mod routes;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

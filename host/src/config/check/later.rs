@@ -15,11 +15,10 @@ const KEYS: &[(&str, &str)] = &[
     ("product.NAME", "breaker"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
-    ("route.NAME", "rewrite"),
-    ("route.NAME", "rate"),
-    ("route.NAME", "cors"),
     ("route.NAME", "plugin"),
-    ("route.NAME", "limits"),
+    ("route.NAME.limits", "websockets"),
+    ("route.NAME.limits", "message_bytes"),
+    ("route.NAME.limits", "ping"),
     ("route.NAME.webhook", "order_by"),
 ];
 
