@@ -19,7 +19,10 @@ const LASTS: Duration = Duration::from_secs(5);
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    println!("{:<34} {:>10} {:>9} {:>9} {:>9} {:>10}", "", "per second", "p50 ms", "p99 ms", "max ms", "per commit");
+    println!(
+        "{:<28} {:>10} {:>9} {:>9} {:>9} {:>10} {:>8}",
+        "", "per second", "p50 ms", "p99 ms", "max ms", "per commit", "CPU µs"
+    );
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|part| name.contains(part.as_str()));
     for (name, producers, batch_max) in [
@@ -58,7 +61,7 @@ fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>
 
 fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
     let (store, commits) = open(&folder.join(format!("{producers}-{batch_max}.db")), batch_max);
-    let started = Instant::now();
+    let started = Started::now();
     let threads: Vec<_> = (0..RUNTIMES.min(producers))
         .map(|_| {
             let store = store.clone();
@@ -66,7 +69,7 @@ fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
         })
         .collect();
     let mut took: Vec<Duration> = threads.into_iter().flat_map(|thread| thread.join().expect("a producer")).collect();
-    report(name, &mut took, started.elapsed(), &commits.lock().expect("counted"));
+    report(name, &mut took, &started, &commits.lock().expect("counted"));
     on_a_runtime(async move { store.close().await }).expect("the store closes");
 }
 
@@ -105,9 +108,9 @@ fn deliveries(folder: &Path, events: usize) {
         }
     });
     *commits.lock().expect("counted") = Commits::default();
-    let started = Instant::now();
+    let started = Started::now();
     let mut took = on_a_runtime(work(&store));
-    report("claim 64 and settle each", &mut took, started.elapsed(), &commits.lock().expect("counted"));
+    report("claim 64 and settle each", &mut took, &started, &commits.lock().expect("counted"));
     on_a_runtime(async { store.close().await }).expect("the store closes");
 }
 
@@ -184,15 +187,35 @@ fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-fn report(name: &str, took: &mut [Duration], lasted: Duration, commits: &Commits) {
+/// When a measurement began, by the wall and in CPU time of the process.
+struct Started {
+    at: Instant,
+    cpu: Duration,
+}
+
+impl Started {
+    fn now() -> Self {
+        Self { at: Instant::now(), cpu: cpu() }
+    }
+}
+
+/// CPU time of the process, over all its threads and the kernel's work for them.
+fn cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(spent).expect("a process spends a positive time")
+}
+
+fn report(name: &str, took: &mut [Duration], started: &Started, commits: &Commits) {
+    let (lasted, cpu) = (started.at.elapsed(), cpu() - started.cpu);
     took.sort();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!(
-        "{name:<34} {:>10.0} {:>9.2} {:>9.2} {:>9.2} {:>10.1}",
+        "{name:<28} {:>10.0} {:>9.2} {:>9.2} {:>9.2} {:>10.1} {:>8.1}",
         took.len() as f64 / lasted.as_secs_f64(),
         at(0.5),
         at(0.99),
         at(1.0),
         commits.jobs as f64 / commits.count.max(1) as f64,
+        cpu.as_secs_f64() * 1e6 / took.len() as f64,
     );
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod delivery;
+mod disk;
 mod examples;
 mod front_door;
 mod hot;

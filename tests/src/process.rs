@@ -1,5 +1,6 @@
 //! A gateway in a process of its own: the real binary, with real signals.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::sync::watch;
 
 use crate::client::{Answer, Connection};
@@ -19,6 +20,10 @@ use crate::{eventually, plugins, soon};
 
 /// Log lines that are kept; the oldest go.
 const LINES_MAX: usize = 10_000;
+
+/// Passes the socket that is its standard input on as systemd does. Standard input is the one descriptor that can be handed
+/// over safely; from there it is moved.
+const PASSING: [&str; 3] = ["sh", "-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\""];
 
 /// A running `tollgate run`. Killed when dropped.
 #[derive(Debug)]
@@ -37,24 +42,51 @@ impl GatewayProcess {
 
     /// As [`start`](Self::start), with a socket that listens already, passed as systemd does.
     pub async fn start_with(binary: &Path, setup: &Setup, passed: Option<&TcpListener>) -> Self {
-        let mut command = match passed {
-            None => Command::new(binary),
-            Some(passed) => with_socket(binary, passed),
+        let mut process = match passed {
+            None => Self::launch(&[], binary, setup),
+            Some(passed) => {
+                let socket = passed.try_clone().expect("a socket");
+                Self::spawn(&PASSING, binary, setup, OwnedFd::from(socket).into())
+            }
         };
-        command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
+        process.serves().await;
+        process
+    }
+
+    /// Starts `binary` by way of `wrapper`, words of a command that becomes what follows them.
+    pub fn launch(wrapper: &[&str], binary: &Path, setup: &Setup) -> Self {
+        Self::spawn(wrapper, binary, setup, Stdio::null())
+    }
+
+    fn spawn(wrapper: &[&str], binary: &Path, setup: &Setup, stdin: Stdio) -> Self {
+        let words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).chain([binary.as_os_str()]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
         command.env("TOLLGATE_CACHE_DIR", plugins::cache()).envs(&setup.environment);
-        if passed.is_none() {
-            command.stdin(Stdio::null());
-        }
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = command.stdin(stdin).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(watch::Sender::new(Vec::new()));
         listen(child.stderr.take().expect("it is piped"), lines.clone());
         let nowhere = "127.0.0.1:0".parse().expect("an address");
-        let mut process = Self { child, lines, address: nowhere, admin: nowhere };
-        let line = process.line("tollgate serves").await;
-        process.address = address_after(&line, "listeners");
-        process.admin = address_after(&line, "admin");
-        process
+        Self { child, lines, address: nowhere, admin: nowhere }
+    }
+
+    /// Waits until it serves; from then on its addresses are known.
+    pub async fn serves(&mut self) {
+        let line = self.line("tollgate serves").await;
+        self.address = address_after(&line, "listeners");
+        self.admin = address_after(&line, "admin");
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets no file grow or be written beyond `bytes`; `None` takes the limit away. A process that did not choose to
+    /// ignore SIGXFSZ dies of its next write.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("a child can be limited");
     }
 
     /// Waits for a log line that contains `text`.
@@ -143,17 +175,6 @@ impl Drop for GatewayProcess {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
-}
-
-/// A command that finds `passed` as its first socket. The shell puts it there and stays the same process, which is what
-/// `LISTEN_PID` asks for.
-fn with_socket(binary: &Path, passed: &TcpListener) -> Command {
-    let socket = passed.try_clone().expect("a socket");
-    // Standard input is the one descriptor that can be handed over safely; from there it is moved.
-    let mut command = Command::new("sh");
-    command.arg("-c").arg("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"").arg(binary);
-    command.stdin(OwnedFd::from(socket));
-    command
 }
 
 fn listen(stderr: ChildStderr, lines: Arc<watch::Sender<Vec<String>>>) {

@@ -86,13 +86,12 @@ impl Ledger<'_> {
 
     fn insert_event(&self, key: i64, entry: &Entry) -> rusqlite::Result<()> {
         const EVENT: &str = "INSERT INTO event (key, id, route, verifier, received, request_id, traceparent, head,
-            size, crc, in_file, identity, kind, order_key, redacted)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-        const BODY: &str = "INSERT INTO body (event, bytes) VALUES (?1, ?2)";
+            size, crc, in_file, identity, kind, order_key, redacted, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
         let event = &entry.event;
-        let (size, in_file) = match &entry.body {
-            Kept::Row(bytes) => (bytes.len() as u64, false),
-            Kept::File { size } => (*size, true),
+        let (size, body) = match &entry.body {
+            Kept::Row(bytes) => (bytes.len() as u64, Some(&bytes[..])),
+            Kept::File { size } => (*size, None),
         };
         self.connection.prepare_cached(EVENT)?.execute(params![
             key,
@@ -105,15 +104,13 @@ impl Ledger<'_> {
             entry.head,
             size,
             entry.crc,
-            in_file,
+            body.is_none(),
             event.identity,
             event.kind,
             event.order_key,
             entry.redacted,
+            body,
         ])?;
-        if let Kept::Row(bytes) = &entry.body {
-            self.connection.prepare_cached(BODY)?.execute(params![key, &bytes[..]])?;
-        }
         Ok(())
     }
 

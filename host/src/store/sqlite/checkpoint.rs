@@ -15,11 +15,11 @@ use rusqlite::Connection;
 use super::super::StoreError;
 use super::schema::{Role, connect};
 
-/// Pages in the log from which on it is carried over: 160 MiB.
-const LOG_PAGES: i64 = 20_000;
+/// Pages in the log from which on it is carried over: 32 MiB.
+const LOG_PAGES: i64 = 4_000;
 
 /// Commits between two looks at the log.
-const LOOK_EVERY: u32 = 32;
+const LOOK_EVERY: u32 = 16;
 
 /// How often the thread runs after the writer before it leaves the rest to it.
 const PASSES: usize = 3;

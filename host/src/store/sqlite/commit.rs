@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::super::StoreError;
 use super::bodies::Bodies;
 use super::checkpoint::Checkpointer;
+use super::courier;
 use super::failure;
 use super::keys::{KeyChanges, Keys};
 use super::ledger::{Ledger, Moves, Numbers};
@@ -64,9 +65,7 @@ impl Committer {
         if let Some(observe) = &self.observe {
             observe(started.elapsed(), batch.len());
         }
-        for (job, failure) in batch.into_iter().zip(failures) {
-            job.finish(failure);
-        }
+        courier::answer(batch.into_iter().zip(failures));
         // What fails here is tried again after the next batch; the keys stay where they are.
         let _later = self.keys.step(&self.connection);
         if let Some(checkpointer) = &self.checkpointer {

@@ -85,7 +85,7 @@ pub(super) fn body(connection: &Connection, bodies: &Bodies, id: EventId) -> Res
 }
 
 fn body_of(connection: &Connection, bodies: &Bodies, key: i64, kept: &Kept) -> Result<Payload, StoreError> {
-    const BODY: &str = "SELECT bytes FROM body WHERE event = ?1";
+    const BODY: &str = "SELECT body FROM event WHERE key = ?1";
     let corrupt = |why: &str| StoreError::Corrupt(format!("the body of {}: {why}", kept.event.id));
     let body = if kept.in_file {
         bodies.read(kept.event.id).map_err(|error| match error.kind() {
@@ -94,8 +94,8 @@ fn body_of(connection: &Connection, bodies: &Bodies, key: i64, kept: &Kept) -> R
         })?
     } else {
         let mut statement = connection.prepare_cached(BODY).map_err(failure)?;
-        let bytes = statement.query_row([key], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(failure)?;
-        Payload::Memory(bytes.ok_or_else(|| corrupt("its row is gone"))?.into())
+        let bytes = statement.query_row([key], |row| row.get::<_, Option<Vec<u8>>>(0)).optional().map_err(failure)?;
+        Payload::Memory(bytes.flatten().ok_or_else(|| corrupt("it is gone"))?.into())
     };
     let read = checksum(&body).map_err(|error| corrupt(&error.to_string()))?;
     if body.length() != kept.event.size || read != kept.crc {

@@ -23,6 +23,7 @@ impl Lock {
         let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
         let mut file = open.map_err(failed)?;
         let started = Instant::now();
+        let mut told = false;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -30,7 +31,12 @@ impl Lock {
                 Err(TryLockError::WouldBlock) if started.elapsed() >= wait => {
                     return Err(StoreError::Locked(holder(&mut file)));
                 }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(POLL.min(wait)),
+                Err(TryLockError::WouldBlock) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::info!(held_by = holder(&mut file), "waiting for the store, which is open elsewhere");
+                    }
+                    std::thread::sleep(POLL.min(wait));
+                }
             }
         }
         sign(&mut file).map_err(failed)?;
@@ -46,7 +52,7 @@ fn sign(file: &mut File) -> std::io::Result<()> {
 
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file.take(64).read_to_string(&mut text);
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(64).read_to_string(&mut text));
     match (read, text.trim()) {
         (Ok(_), who) if !who.is_empty() => who.to_owned(),
         _ => "an unknown process".to_owned(),

@@ -16,6 +16,7 @@ mod accept;
 mod bodies;
 mod checkpoint;
 mod commit;
+mod courier;
 mod keys;
 mod lease;
 mod ledger;

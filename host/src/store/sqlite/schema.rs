@@ -21,6 +21,7 @@ pub(super) const DELIVERIES_MAX: i64 = 256;
 const MIGRATIONS: [&str; 1] = [
     // `delivery.due` is when a worker may take it: its time while due, the lease's end while leased, else null.
     // `delivery.behind` is 1 while an earlier one of its order key is known to be unfinished.
+    // `event.body` stands last, so that whoever reads the rest does not read it; null when it is in a file.
     // What lists filter by is repeated in `delivery`, so that a scan does not touch the wide rows of `event`.
     "CREATE TABLE event (
         key INTEGER PRIMARY KEY,
@@ -37,11 +38,8 @@ const MIGRATIONS: [&str; 1] = [
         identity TEXT,
         kind TEXT,
         order_key TEXT,
-        redacted BLOB
-    ) STRICT;
-    CREATE TABLE body (
-        event INTEGER PRIMARY KEY,
-        bytes BLOB NOT NULL
+        redacted BLOB,
+        body BLOB
     ) STRICT;
     CREATE TABLE delivery (
         id INTEGER PRIMARY KEY,

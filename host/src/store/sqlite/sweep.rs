@@ -72,11 +72,9 @@ impl Ledger<'_> {
     fn forget(&self, event: i64) -> rusqlite::Result<Option<(EventId, bool)>> {
         const ATTEMPTS: &str = "DELETE FROM attempt WHERE delivery >= ?1 AND delivery < ?2";
         const DELIVERIES: &str = "DELETE FROM delivery WHERE id >= ?1 AND id < ?2";
-        const BODY: &str = "DELETE FROM body WHERE event = ?1";
         const EVENT: &str = "DELETE FROM event WHERE key = ?1 RETURNING id, in_file";
         self.connection.prepare_cached(ATTEMPTS)?.execute(range(event))?;
         self.connection.prepare_cached(DELIVERIES)?.execute(range(event))?;
-        self.connection.prepare_cached(BODY)?.execute([event])?;
         let read = |row: &rusqlite::Row<'_>| Ok((EventId::from_bytes(row.get(0)?), row.get(1)?));
         self.connection.prepare_cached(EVENT)?.query_row([event], read).optional()
     }

@@ -36,7 +36,7 @@ pub(super) fn release_leases(connection: &Connection) -> rusqlite::Result<usize>
 
 /// The numbers to go on with.
 pub(super) fn numbers(connection: &Connection) -> rusqlite::Result<Numbers> {
-    // After the largest key, also of an event that is gone while a body or delivery of it is not.
+    // After the largest key, also of an event that is gone while a delivery of it is not.
     const LAST: &str = "SELECT max(coalesce((SELECT max(key) FROM event), 0),
         coalesce((SELECT max(id) FROM delivery), 0) / ?1)";
     let last: i64 = connection.query_row(LAST, [DELIVERIES_MAX], |row| row.get(0))?;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::super::StoreError;
 use super::commit::Committer;
+use super::courier::{Couriers, Way};
 use super::ledger::Ledger;
 
 /// Events waiting to be written, at most; over it a new one is refused.
@@ -34,6 +35,8 @@ pub(super) trait Job: Send {
     fn weight(&self) -> usize;
     /// Does it, within the open transaction. May run again after the transaction was undone.
     fn run(&mut self, ledger: &mut Ledger<'_>) -> rusqlite::Result<()>;
+    /// The way back to the runtime that asked; `None` when there was none.
+    fn way(&self) -> Option<&Way>;
     /// Answers: with what the last run came to, or with why it is not on disk.
     fn finish(self: Box<Self>, failure: Option<StoreError>);
 }
@@ -42,6 +45,7 @@ struct Asked<F, T> {
     weight: usize,
     work: F,
     outcome: Option<T>,
+    way: Option<Way>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -57,6 +61,10 @@ where
     fn run(&mut self, ledger: &mut Ledger<'_>) -> rusqlite::Result<()> {
         self.outcome = Some((self.work)(ledger)?);
         Ok(())
+    }
+
+    fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
     }
 
     fn finish(self: Box<Self>, failure: Option<StoreError>) {
@@ -86,6 +94,7 @@ struct Waiting {
 pub(super) struct Writer {
     queue: SyncSender<Message>,
     waiting: Arc<Waiting>,
+    couriers: Couriers,
 }
 
 impl Writer {
@@ -105,11 +114,12 @@ impl Writer {
         let thread = thread::Builder::new().name("store-writer".into());
         let started = thread.spawn(move || write(committer, ends));
         started.map_err(|error| StoreError::Failed(format!("cannot start the writer: {error}")))?;
-        Ok(Self { queue, waiting })
+        Ok(Self { queue, waiting, couriers: Couriers::default() })
     }
 
     /// Has `work` done in a transaction; returns once that is on disk. An event says its `weight` in bytes.
-    /// Queued when this is called, not when the future is first polled.
+    /// Queued when this is called, not when the future is first polled. The answer comes by the runtime this is called
+    /// in, so that has to go on.
     pub(super) fn ask<T, F>(
         &self,
         weight: usize,
@@ -120,7 +130,7 @@ impl Writer {
         T: Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let queued = self.queue(Box::new(Asked { weight, work, outcome: None, answer }));
+        let queued = self.queue(Box::new(Asked { weight, work, outcome: None, way: self.couriers.here(), answer }));
         async move {
             queued?;
             answered.await.unwrap_or_else(|_gone| Err(closed()))

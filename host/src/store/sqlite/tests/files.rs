@@ -121,7 +121,7 @@ async fn a_body_that_does_not_read_back_is_a_dead_letter_and_the_rest_is_served(
     }
     // A flipped bit in a row, one in a file, a file that is gone, a head that is cut short.
     let raw = Connection::open(&path).unwrap();
-    raw.execute("UPDATE body SET bytes = zeroblob(100) WHERE event = 2", []).unwrap();
+    raw.execute("UPDATE event SET body = zeroblob(100) WHERE key = 2", []).unwrap();
     raw.execute("UPDATE event SET head = substr(head, 1, 10) WHERE key = 4", []).unwrap();
     let mut bytes = fs::read(body_path(&path, events[2])).unwrap();
     bytes[LARGE / 2] ^= 1;
