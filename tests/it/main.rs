@@ -7,8 +7,14 @@ mod examples;
 mod front_door;
 mod hot;
 mod layers;
+mod listeners;
 mod misbehaving;
 mod process;
+mod proxied;
+mod reload;
+mod routes;
+mod systemd;
+mod tls;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

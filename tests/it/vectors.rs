@@ -31,6 +31,15 @@ async fn the_vectors_of_standard_webhooks_hold_through_the_front_door() {
     hold("standardwebhooks", 36).await;
 }
 
+/// Each import is paid for by every fresh instance, and std alone would bring twenty.
+#[test]
+fn providers_plugins_import_nothing_of_wasi() {
+    for provider in ["github", "stripe", "slack", "standardwebhooks"] {
+        let component = std::fs::read(plugins::component(provider)).unwrap();
+        assert!(component.windows(5).all(|name| name != b"wasi:"), "{provider} names an interface of WASI");
+    }
+}
+
 /// Sends every vector that must hold, at least `least` of them.
 async fn hold(provider: &str, least: usize) {
     let vectors = vectors::read(&plugins::vectors(provider)).unwrap();

@@ -11,6 +11,8 @@ use http::Method;
 use tollgate::app::{App, StartError, Surroundings};
 use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
+use tollgate::config::problem::Problems;
+use tollgate::net::passed::Passed;
 use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
 
 use crate::client::{Answer, Connection, Wire};
@@ -55,7 +57,7 @@ impl TestGateway {
     async fn started(setup: Setup, now: Timestamp, turn: Turn) -> Self {
         let clock = Clock::manual(now);
         let app = soon("a start", start(&setup, clock.clone())).await.unwrap_or_else(|error| panic!("{error}"));
-        let address = *app.addresses().values().next().expect("one listener");
+        let address = *app.addresses().get("public").expect("the listener of every test");
         Self { clock, setup, app, address, _turn: turn }
     }
 
@@ -65,9 +67,30 @@ impl TestGateway {
         self.setup
     }
 
+    /// Reads its configuration again, as SIGHUP asks for.
+    pub async fn reload(&self) -> Result<u64, Problems> {
+        soon("a reload", self.app.reload()).await
+    }
+
+    /// Writes another configuration and serves it, or says why not.
+    pub async fn reload_with(&self, toml: &str) -> Result<u64, Problems> {
+        self.setup.write(toml);
+        self.reload().await
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the listener called `name` listens now.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.find_listener(name).unwrap_or_else(|| panic!("there is no listener {name}"))
+    }
+
+    /// Where the listener called `name` listens, if there is one.
+    pub fn find_listener(&self, name: &str) -> Option<SocketAddr> {
+        self.app.addresses().get(name).copied()
     }
 
     /// The time, Unix seconds.
@@ -171,6 +194,7 @@ pub async fn start(setup: &Setup, clock: Clock) -> Result<App, StartError> {
         workers: NonZeroUsize::new(2).expect("not zero"),
         cache: setup.compile_cache.then(plugins::cache),
         environment: Arc::new(move |name| environment.get(name).map(OsString::from)),
+        sockets: Passed::default(),
     };
     App::start(plan, surroundings).await
 }

@@ -11,6 +11,7 @@ pub mod plugins;
 pub mod process;
 pub mod setup;
 pub mod signing;
+pub mod tls;
 pub mod turns;
 
 use std::future::Future;

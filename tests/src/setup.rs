@@ -32,9 +32,16 @@ impl Setup {
         setup
     }
 
-    /// Writes another configuration.
+    /// Writes another configuration, whole from the first moment.
     pub fn write(&self, toml: &str) {
-        fs::write(self.config(), format!("{LISTENERS}{toml}")).expect("a configuration is written");
+        self.write_whole(&format!("{LISTENERS}{toml}"));
+    }
+
+    /// As [`write`](Self::write), with listeners and admin address of its own.
+    pub fn write_whole(&self, toml: &str) {
+        let draft = self.folder().join(".tollgate.toml.draft");
+        fs::write(&draft, toml).expect("a draft is written");
+        fs::rename(draft, self.config()).expect("a configuration is put in place");
     }
 
     /// Sets a variable of the gateway's environment.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::problem::Problems;
+use crate::edge::Unbound;
 use crate::store::StoreError;
 
 /// Why a gateway does not start.
@@ -19,8 +20,8 @@ pub enum StartError {
     Workers(io::Error),
     /// An address cannot be listened on: which listener, where, why.
     Listen(String, SocketAddr, io::Error),
-    /// One of the listeners cannot listen; the error says which.
-    Listeners(io::Error),
+    /// Listeners that cannot listen.
+    Listeners(Vec<Unbound>),
     /// The store cannot be opened.
     Store(PathBuf, StoreError),
 }
@@ -38,7 +39,10 @@ impl fmt::Display for StartError {
             Self::Engine(what) => write!(f, "the plugin engine does not start: {what}"),
             Self::Workers(error) => write!(f, "threads do not start: {error}"),
             Self::Listen(name, address, error) => write!(f, "listener {name}: cannot listen on {address}: {error}"),
-            Self::Listeners(error) => write!(f, "{error}"),
+            Self::Listeners(unbound) => {
+                let each: Vec<_> = unbound.iter().map(Unbound::to_string).collect();
+                write!(f, "{}", each.join("\n"))
+            }
             Self::Store(path, error) => write!(f, "store {}: {error}", path.display()),
         }
     }

@@ -3,24 +3,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 
+use super::supervisor::Supervisor;
 use super::{StartError, Surroundings};
 use crate::admin::Access;
 use crate::base::clock::Clock;
+use crate::base::drain::Drain;
 use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
 use crate::base::secret::Secret;
 use crate::config::plan::Plan;
 use crate::config::problem::{Problem, Problems};
+use crate::edge::{Edge, Entrances, Served, Sockets, Unbound};
 use crate::gateway::build::{self, Ground};
 use crate::gateway::{Current, Gateway, Target};
+use crate::net::workers::Workers;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Observer, Plugins};
 use crate::store::{DeliveryState, EventStore};
 use crate::telemetry::labels::{PluginReload, ReloadOutcome};
 use crate::telemetry::registry::{Known, Metrics};
+use crate::webhook::ingest::Webhooks;
 
 /// Everything that a reload needs and changes.
 pub(super) struct Live {
@@ -31,11 +37,25 @@ pub(super) struct Live {
     pub(super) access: Arc<ArcSwap<Access>>,
     /// Woken when another generation serves.
     pub(super) reloaded: Arc<Notify>,
+    pub(super) supervisor: Supervisor,
+    edge: Edge,
     surroundings: Surroundings,
     state: ArcSwap<Loaded>,
     workers: usize,
+    /// Whether the store knows where events of this generation may be delivered.
+    adopted: AtomicBool,
     /// One reload at a time.
     reloading: Mutex<()>,
+}
+
+/// What the first generation is built on.
+pub(super) struct Rooms<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) replugged: &'a Arc<Notify>,
+    pub(super) workers: &'a Workers,
+    pub(super) connections: &'a Drain,
 }
 
 /// What the generation that serves was built from.
@@ -66,22 +86,18 @@ impl Observer for Replug {
 impl Live {
     /// The first generation. A plugin that is missing leaves its routes answering 503; options or secrets that a plugin
     /// does not accept are problems of the configuration.
-    #[allow(clippy::too_many_arguments)]
     pub(super) async fn build(
         plan: Plan,
         secrets: BTreeMap<SecretName, Secret>,
         surroundings: Surroundings,
-        engine: &Arc<Engine>,
-        metrics: Arc<Metrics>,
-        store: Arc<dyn EventStore>,
-        replugged: &Arc<Notify>,
-        workers: usize,
+        rooms: Rooms<'_>,
     ) -> Result<Self, StartError> {
+        let Rooms { engine, metrics, store, replugged, workers, connections } = rooms;
         let observer = Replug { metrics: metrics.clone(), replugged: replugged.clone() };
         let plugins = Plugins::new(engine.clone(), plan.plugins.clone(), Box::new(observer));
         plugins.scan().await;
         prepare(&metrics, &plan, &secrets);
-        let ground = Ground { metrics: &metrics, workers, plugins: &plugins, secrets: &secrets };
+        let ground = Ground { metrics: &metrics, workers: workers.count(), plugins: &plugins, secrets: &secrets };
         let gateway = build::gateway(&plan, None, &ground);
         fit(&plan, &gateway, &plugins).await?;
         let clock = &surroundings.clock;
@@ -90,8 +106,17 @@ impl Live {
             StartError::Store(path.clone(), error)
         })?;
         let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, &secrets)));
+        let current = Arc::new(Current::new(Arc::new(gateway)));
+        let served = Served {
+            current: current.clone(),
+            webhooks: Arc::new(Webhooks::new(store.clone(), clock.clone())),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
         Ok(Self {
-            current: Arc::new(Current::new(Arc::new(gateway))),
+            current,
+            edge: Edge::new(served, connections.clone(), workers, surroundings.sockets.clone()),
+            supervisor: Supervisor::of(&surroundings.environment),
             plugins,
             store,
             metrics,
@@ -99,9 +124,23 @@ impl Live {
             reloaded: Arc::new(Notify::new()),
             surroundings,
             state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), secrets }),
-            workers,
+            workers: workers.count(),
+            adopted: AtomicBool::new(true),
             reloading: Mutex::new(()),
         })
+    }
+
+    /// Opens the first listeners.
+    pub(super) fn listen(&self, entrances: Entrances) -> Result<(), StartError> {
+        let plan = self.plan();
+        let sockets = self.edge.bind(&plan).map_err(StartError::Listeners)?;
+        self.edge.serve(&plan, entrances, sockets);
+        Ok(())
+    }
+
+    /// The listeners.
+    pub(super) fn edge(&self) -> &Edge {
+        &self.edge
     }
 
     pub(super) fn plan(&self) -> Arc<Plan> {
@@ -115,19 +154,22 @@ impl Live {
     /// Reads the file again and serves it.
     pub(super) async fn reload(&self) -> Result<u64, Problems> {
         let _one = self.reloading.lock().await;
+        self.supervisor.reloading();
         let outcome = self.load_again().await;
         let (label, successful) = match &outcome {
             Ok(generation) => {
                 tracing::info!(generation, "the configuration was reloaded");
+                self.supervisor.ready("serving");
                 (ReloadOutcome::Success, 1)
             }
             Err(problems) => {
                 tracing::error!("the configuration has problems; the one before serves on:\n{problems}");
+                self.supervisor.ready("serving; the changed configuration has problems");
                 (ReloadOutcome::Failure, 0)
             }
         };
-        self.metrics.config_reloads.with_label_values(&[label.as_str()]).inc();
         self.metrics.config_last_reload_successful.set(successful);
+        self.metrics.config_reloads.with_label_values(&[label.as_str()]).inc();
         outcome
     }
 
@@ -137,20 +179,27 @@ impl Live {
         let plan = loaded.map_err(|_| Problems::new(vec![]))??;
         let before = self.plan();
         needs_restart(&before, &plan)?;
-        let secrets = crate::config::secrets::resolve(&plan, &*self.surroundings.environment)?;
-        self.publish(plan, secrets).await
+        let secrets = crate::config::secrets::resolve(&plan, &*self.surroundings.environment);
+        let (secrets, entrances) = both(secrets, self.edge.entrances(&plan))?;
+        self.publish(plan, secrets, Some(entrances)).await
     }
 
     /// Builds the generation of what is loaded once more, because plugins changed what they say of themselves.
     pub(super) async fn rebuild(&self) {
         let _one = self.reloading.lock().await;
         let loaded = self.state.load_full();
-        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.secrets.clone()).await {
+        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.secrets.clone(), None).await {
             tracing::error!("the configuration no longer fits its plugins:\n{problems}");
         }
     }
 
-    async fn publish(&self, plan: Plan, secrets: BTreeMap<SecretName, Secret>) -> Result<u64, Problems> {
+    /// Listeners stay as they are where no `entrances` come.
+    async fn publish(
+        &self,
+        plan: Plan,
+        secrets: BTreeMap<SecretName, Secret>,
+        entrances: Option<Entrances>,
+    ) -> Result<u64, Problems> {
         let before = self.current.load();
         let plugins_before = self.plan().plugins.clone();
         self.plugins.update(plan.plugins.clone());
@@ -158,24 +207,57 @@ impl Live {
         let ground =
             Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets: &secrets };
         let gateway = build::gateway(&plan, Some(&before), &ground);
-        if let Err(problems) = fit(&plan, &gateway, &self.plugins).await {
-            self.plugins.update(plugins_before);
-            return Err(problems);
-        }
+        let ready = match fit(&plan, &gateway, &self.plugins).await {
+            // Last, because a socket that is bound is seen from outside.
+            Ok(()) => self.bind(&plan, entrances),
+            Err(problems) => Err(problems),
+        };
+        let listeners = ready.inspect_err(|_| self.plugins.update(plugins_before))?;
         let generation = gateway.generation;
         let served = served(&gateway);
         self.access.store(Arc::new(Access::of(&plan.admin, &secrets)));
-        self.state.store(Arc::new(Loaded { plan: Arc::new(plan), secrets }));
+        let plan = Arc::new(plan);
+        self.state.store(Arc::new(Loaded { plan: plan.clone(), secrets }));
         self.current.publish(Arc::new(gateway));
-        match self.store.adopt(self.clock().now(), &served).await {
+        if let Some((entrances, sockets)) = listeners {
+            self.edge.serve(&plan, entrances, sockets);
+        }
+        if !self.adopted.load(Ordering::Relaxed) || served != self::served(&before) {
+            self.adopt(&served).await;
+        }
+        self.reloaded.notify_one();
+        Ok(generation)
+    }
+
+    /// Tells the store where events may be delivered now. That is a commit, and so the dearest step of a reload.
+    async fn adopt(&self, served: &[(RouteName, ProductName)]) {
+        let adopted = self.store.adopt(self.clock().now(), served).await;
+        self.adopted.store(adopted.is_ok(), Ordering::Relaxed);
+        match adopted {
             Ok((parked, unparked)) if parked + unparked > 0 => {
                 tracing::warn!(parked, unparked, "deliveries whose route or product is gone are parked");
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "deliveries of removed routes were not parked"),
         }
-        self.reloaded.notify_one();
-        Ok(generation)
+    }
+
+    fn bind(&self, plan: &Plan, entrances: Option<Entrances>) -> Result<Option<(Entrances, Sockets)>, Problems> {
+        let Some(entrances) = entrances else { return Ok(None) };
+        let problem = |unbound: &Unbound| {
+            plan.source.problem_with(&format!("listener.{}.address", unbound.listener), unbound.to_string())
+        };
+        let sockets = self.edge.bind(plan).map_err(|unbound| Problems::new(unbound.iter().map(problem).collect()))?;
+        Ok(Some((entrances, sockets)))
+    }
+}
+
+/// Both, or the problems of both.
+pub(super) fn both<A, B>(one: Result<A, Problems>, other: Result<B, Problems>) -> Result<(A, B), Problems> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(one.and(other)),
+        (Err(problems), _) | (_, Err(problems)) => Err(problems),
     }
 }
 
@@ -184,7 +266,6 @@ fn needs_restart(before: &Plan, after: &Plan) -> Result<(), Problems> {
     let changed = [
         ("store.url", before.store.url != after.store.url),
         ("admin.address", before.admin.address != after.admin.address),
-        ("listener", before.listeners != after.listeners),
     ];
     let problem = |key: &str| {
         after.source.problem_with(key, format!("a change of `{key}` needs a restart")).help("restart tollgate")

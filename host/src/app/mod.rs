@@ -3,6 +3,7 @@
 
 mod error;
 mod live;
+mod supervisor;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,21 +18,21 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use self::error::StartError;
-use self::live::Live;
+use self::live::{Live, Rooms};
 use crate::admin::{self, Admin, Health};
 use crate::base::clock::Clock;
 use crate::base::drain::Drain;
 use crate::base::names::ListenerName;
 use crate::config::plan::{Plan, StoreUrl};
 use crate::config::problem::Problems;
-use crate::edge::{Edge, Served};
+use crate::edge;
 use crate::gateway::Gateway;
+use crate::net::passed::Passed;
 use crate::net::workers::Workers;
 use crate::plugin::engine::Engine;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{EventStore, Retention};
 use crate::telemetry::registry::Metrics;
-use crate::webhook::ingest::Webhooks;
 use crate::webhook::worker::Worker;
 
 /// Between two sweeps of what is past its retention.
@@ -53,6 +54,8 @@ pub struct Surroundings {
     pub cache: Option<PathBuf>,
     /// Where secrets' variables are.
     pub environment: Environment,
+    /// Sockets that listen already.
+    pub sockets: Passed,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -69,6 +72,7 @@ impl Surroundings {
             workers: Workers::cores(),
             cache: cache_directory(),
             environment: Arc::new(|name| std::env::var_os(name)),
+            sockets: Passed::of_process(),
         }
     }
 }
@@ -85,7 +89,6 @@ fn cache_directory() -> Option<PathBuf> {
 #[derive(Debug)]
 pub struct App {
     live: Arc<Live>,
-    edge: Edge,
     admin: SocketAddr,
     health: Arc<Health>,
     workers: Workers,
@@ -100,7 +103,8 @@ impl App {
     /// Starts everything. Listeners open last, when whatever they need is there. Must run on a runtime that outlives the
     /// gateway: it carries the admin listener, deliveries and reloads.
     pub async fn start(plan: Plan, surroundings: Surroundings) -> Result<Self, StartError> {
-        let secrets = crate::config::secrets::resolve(&plan, &*surroundings.environment)?;
+        let secrets = crate::config::secrets::resolve(&plan, &*surroundings.environment);
+        let (secrets, entrances) = live::both(secrets, edge::entrances(&plan, |_| None))?;
         let metrics = Arc::new(Metrics::new());
         let engine =
             Engine::new(surroundings.cache.clone()).map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -109,18 +113,17 @@ impl App {
             .map_err(|error| StartError::Listen("admin".into(), plan.admin.address, error))?;
         let store = open_store(&plan, &metrics).await?;
         let replugged = Arc::new(Notify::new());
-        let live =
-            Live::build(plan, secrets, surroundings, &engine, metrics, store, &replugged, workers.count()).await?;
-        let live = Arc::new(live);
-
         let (connections, background, admin_drain) = (Drain::default(), Drain::default(), Drain::default());
-        let served = Served {
-            current: live.current.clone(),
-            webhooks: Arc::new(Webhooks::new(live.store.clone(), live.clock().clone())),
-            clock: live.clock().clone(),
+        let rooms = Rooms {
+            engine: &engine,
+            metrics,
+            store,
+            replugged: &replugged,
+            workers: &workers,
+            connections: &connections,
         };
-        let edge =
-            Edge::start(&live.plan().listeners, &served, &connections, &workers).map_err(StartError::Listeners)?;
+        let live = Arc::new(Live::build(plan, secrets, surroundings, rooms).await?);
+        live.listen(entrances)?;
 
         let health = Arc::new(Health::default());
         let admin = serve_admin(&live, &health, admin_listener, &admin_drain)?;
@@ -130,22 +133,24 @@ impl App {
             tokio::spawn(watch::replugged(live.clone(), replugged, background.clone())),
             tokio::spawn(watch::files(live.clone(), background.clone())),
             tokio::spawn(sweep(live.clone(), background.clone())),
+            tokio::spawn(watch::dog(live.clone(), workers.handles())),
         ];
         health.ready();
+        live.supervisor.ready("serving");
         tracing::info!(
-            listeners = ?edge.addresses(),
+            listeners = ?live.edge().addresses(),
             %admin,
             routes = live.plan().routes.len(),
             workers = workers.count(),
             version = env!("CARGO_PKG_VERSION"),
             "tollgate serves"
         );
-        Ok(Self { live, edge, admin, health, workers, connections, background, admin_drain, delivering, tasks })
+        Ok(Self { live, admin, health, workers, connections, background, admin_drain, delivering, tasks })
     }
 
     /// Where each listener listens.
-    pub fn addresses(&self) -> &BTreeMap<ListenerName, SocketAddr> {
-        self.edge.addresses()
+    pub fn addresses(&self) -> BTreeMap<ListenerName, SocketAddr> {
+        self.live.edge().addresses()
     }
 
     /// Where the admin listener listens.
@@ -177,10 +182,11 @@ impl App {
     /// store, and last the admin listener.
     pub async fn stop(self) {
         self.health.draining();
+        self.live.supervisor.stopping();
         let timeouts = self.live.current.load().timeouts.clone();
         tokio::time::sleep(timeouts.drain_delay.unwrap_or_default()).await;
         tracing::info!(connections = self.connections.held(), "draining");
-        self.connections.start();
+        self.live.edge().drain();
         let drained = tokio::time::timeout(timeouts.drain.unwrap_or(Duration::MAX), self.connections.done()).await;
         if drained.is_err() {
             tracing::warn!(connections = self.connections.held(), "connections are cut: the drain took too long");

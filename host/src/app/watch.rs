@@ -1,18 +1,25 @@
-//! Noticing that the configuration file, a secret's file or a plugin changed.
+//! Noticing that the configuration file, a secret's, a certificate's or a key's file, or a plugin changed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::live::Live;
 use crate::base::drain::Drain;
+use crate::config::plan::ListenerTls;
 
 /// Between two looks. A change is taken up once a file was the same in two of them.
 const EVERY: Duration = Duration::from_millis(500);
 
 type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
+
+/// Lets the supervisor's watchdog know that the workers are well.
+pub(super) async fn dog(live: Arc<Live>, workers: Vec<Handle>) {
+    live.supervisor.feed(workers).await;
+}
 
 /// Rebuilds the routes when a plugin went live or away: what methods a webhook route takes is the plugin's to say.
 pub(super) async fn replugged(live: Arc<Live>, replugged: Arc<Notify>, drain: Drain) {
@@ -24,7 +31,7 @@ pub(super) async fn replugged(live: Arc<Live>, replugged: Arc<Notify>, drain: Dr
     }
 }
 
-/// Reloads when the configuration file or a secret's file changed.
+/// Reloads when the configuration file, or a file that it names, changed.
 pub(super) async fn files(live: Arc<Live>, drain: Drain) {
     let mut taken_up = look(&live).await;
     let mut last = taken_up.clone();
@@ -48,7 +55,9 @@ pub(super) async fn files(live: Arc<Live>, drain: Drain) {
 async fn look(live: &Live) -> Stamps {
     let plan = live.plan();
     let stamps = move || {
-        let files = std::iter::once(plan.file.clone()).chain(crate::config::secrets::files(&plan));
+        let tls = plan.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        let pem = tls.flat_map(ListenerTls::files).cloned();
+        let files = std::iter::once(plan.file.clone()).chain(crate::config::secrets::files(&plan)).chain(pem);
         let stamp = |path: &PathBuf| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len()))

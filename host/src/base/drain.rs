@@ -19,6 +19,12 @@ impl Default for Drain {
 }
 
 impl Drain {
+    /// A part of the work that is asked to end on its own; this one's [`done`](Self::done) waits for it too.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { signal: Arc::new(watch::Sender::new(self.started())), guards: Arc::clone(&self.guards) }
+    }
+
     /// A token to hold while working.
     pub fn guard(&self) -> Guard {
         self.guards.send_modify(|count| *count += 1);

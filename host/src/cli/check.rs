@@ -1,4 +1,4 @@
-//! `tollgate check`: every problem at once, in the configuration, its secrets and its plugins.
+//! `tollgate check`: every problem at once, in the configuration, its secrets, its certificates and its plugins.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::command::{ConfigFile, EXIT_USAGE};
+use super::command::{ConfigFile, EXIT_USAGE, refused};
 use super::terminal;
 use crate::app::Surroundings;
+use crate::base::clock::Clock;
 use crate::base::names::{PluginName, SecretName};
 use crate::base::secret::Secret;
 use crate::config::plan::{Plan, PluginOverride, Webhook};
 use crate::config::problem::{Problem, Problems};
+use crate::net::tls::Tls;
 use crate::plugin::Roles;
 use crate::plugin::call::Binding;
 use crate::plugin::engine::Engine;
@@ -24,7 +26,7 @@ use crate::telemetry::labels::PluginReload;
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
-    /// Do not read secrets: for where they are not, like a build server
+    /// Do not read secrets, nor listeners' certificates and keys: for where they are not, like a build server
     #[arg(long)]
     no_secrets: bool,
     /// As JSON
@@ -42,16 +44,19 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         Ok(_) if arguments.json => {
             (format!("{}\n", json!({ "file": file.to_string(), "problems": [] })), ExitCode::SUCCESS)
         }
-        Ok(plan) => (format!("{file} is fine: {}\n", summary(&plan)), ExitCode::SUCCESS),
+        Ok(plan) => {
+            warn_of_expiry(&plan);
+            (format!("{file} is fine: {}\n", summary(&plan)), ExitCode::SUCCESS)
+        }
         Err(problems) if arguments.json => {
             let said = json!({ "file": file.to_string(), "problems": problems });
             (format!("{said}\n"), ExitCode::from(EXIT_USAGE))
         }
         Err(problems) => {
             let count = problems.len();
-            eprintln!("{}", problems.render(terminal::colour()));
+            let code = refused(&problems);
             eprintln!("{count} {}", if count == 1 { "problem" } else { "problems" });
-            (String::new(), ExitCode::from(EXIT_USAGE))
+            (String::new(), code)
         }
     };
     match terminal::say(said) {
@@ -68,6 +73,19 @@ fn summary(plan: &Plan) -> String {
     format!("{} routes ({webhooks} webhook), {} products", plan.routes.len(), plan.products.len())
 }
 
+/// A certificate that has run out is served, as by every server; whoever checks should hear of it.
+fn warn_of_expiry(plan: &Plan) {
+    let now = Clock::System.now();
+    // With --no-secrets the files may not be there, and nothing is said of them.
+    for (name, entrance) in crate::edge::entrances(plan, |_| None).unwrap_or_default() {
+        for certificate in entrance.tls().into_iter().flat_map(Tls::certificates) {
+            if let Some(expires) = certificate.expires.filter(|expires| *expires <= now) {
+                eprintln!("warning: listener {name}: {} ran out at {expires}", certificate.file.display());
+            }
+        }
+    }
+}
+
 struct Silent;
 
 impl Observer for Silent {
@@ -79,11 +97,16 @@ async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
         true => None,
         false => crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)).err(),
     };
+    let listeners = match no_secrets {
+        true => None,
+        false => crate::edge::entrances(plan, |_| None).err(),
+    };
     let plugins = match plugins(plan).await {
         Ok(plugins) => check_plugins(plan, &plugins).await,
         Err(why) => vec![plan.source.problem_with("plugins", why)],
     };
-    Problems::new(plugins).and(secrets.unwrap_or_else(|| Problems::new(Vec::new()))).or(())
+    let found = secrets.into_iter().chain(listeners);
+    found.fold(Problems::new(plugins), Problems::and).or(())
 }
 
 /// The plugins of the plan's directory, loaded as a gateway would load them.

@@ -1,6 +1,8 @@
 //! What is true of a configuration once it was read and checked: no text left to parse, no default left to fill in,
 //! no reference that leads nowhere. A [`Plan`] is pure data; making one opens no socket and reads no secret.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use crate::base::digest::Digest;
 use crate::base::names::{ListenerName, PluginName, ProductName, RouteName, SecretName};
 use crate::base::sizes::ByteSize;
 
+pub use self::policy::{Cors, Origins, Policy, Rate, RateBy, Rewrite};
 use super::problem::Source;
 
 /// A whole configuration.
@@ -54,6 +57,56 @@ pub struct Plan {
 pub struct Listener {
     /// Where to listen. Port 0 takes a free one.
     pub address: SocketAddr,
+    /// `[listener.NAME.tls]`
+    pub tls: Option<ListenerTls>,
+    /// Peers that begin each connection with a PROXY protocol header; empty when nobody does.
+    pub proxies: Vec<IpNet>,
+}
+
+/// `[listener.NAME.tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; the first serves whoever names no host, or one that none of them is for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whom client certificates must come from; without it clients are not asked for one.
+    pub client_ca: Option<PemFile>,
+    /// Whether a client must have one.
+    pub client_auth: ClientAuth,
+}
+
+impl ListenerTls {
+    /// The files it is read from: what to watch for changes.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let pairs = self.certificates.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        pairs.chain(&self.client_ca).map(|file| &file.path)
+    }
+}
+
+/// A certificate with its chain, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM; the certificate itself first.
+    pub certificate: PemFile,
+    /// PEM
+    pub key: PemFile,
+}
+
+/// A PEM file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Where in the configuration it is written, for problems found when it is read.
+    pub at: super::problem::Span,
+}
+
+/// Whether clients must have a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// The handshake fails without one.
+    Required,
+    /// One that comes must be good.
+    Optional,
 }
 
 /// `[admin]`
@@ -342,6 +395,8 @@ pub struct Route {
     pub product: ProductName,
     /// Resolved against the product's.
     pub timeouts: Timeouts,
+    /// What it adds of its own.
+    pub policy: Policy,
     /// There when it takes webhooks.
     pub webhook: Option<Webhook>,
 }

@@ -4,12 +4,12 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -18,15 +18,20 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handle::Handler;
 use crate::base::drain::Drain;
-use crate::config::plan::Limits;
+use crate::config::plan::{Limits, Timeouts};
 use crate::exchange::body::{Body, BrokenOff};
 use crate::net::activity::{Activity, Busy, Waits, Watched};
+use crate::net::entrance::{Entered, Entrance, Origin};
 use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
+use crate::net::stream::Stream;
+use crate::telemetry::labels::Closed;
+use crate::telemetry::listener::ListenerMetrics;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -49,70 +54,139 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Heads wait at most this long where the configuration has no limit of its own for reading the first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
+/// A drain lets whoever has just connected say something first.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Serves the connections of one listener.
 #[derive(Debug)]
 pub(super) struct Server {
     handler: Handler,
     drain: Drain,
+    entrance: ArcSwap<Entrance>,
+    metrics: ListenerMetrics,
 }
 
 impl Server {
-    pub(super) fn new(handler: Handler, drain: Drain) -> Self {
-        Self { handler, drain }
+    pub(super) fn new(handler: Handler, drain: Drain, entrance: Entrance, metrics: ListenerMetrics) -> Self {
+        Self { handler, drain, entrance: ArcSwap::from_pointee(entrance), metrics }
+    }
+
+    /// The way in, for connections that come now.
+    pub(super) fn entrance(&self) -> Arc<Entrance> {
+        self.entrance.load_full()
+    }
+
+    /// Another way in, for connections to come.
+    pub(super) fn enter_by(&self, entrance: Entrance) {
+        self.entrance.store(Arc::new(entrance));
+    }
+
+    /// What asks its connections to end.
+    pub(super) fn drain(&self) -> &Drain {
+        &self.drain
     }
 
     /// Serves one connection to its end.
     pub(super) async fn connection(self: Arc<Self>, client: Client) {
         let _guard = self.drain.guard();
-        let Client { mut stream, address, permit } = client;
+        let Client { stream, address, place: _place } = client;
         let gateway = self.handler.gateway();
         let (limits, timeouts) = (gateway.limits.clone(), gateway.timeouts.clone());
         // A connection outlives generations; it must not keep one alive.
         drop(gateway);
-        let first = timeout(timeouts.header.unwrap_or(FIRST_BYTES), first_bytes(&mut stream));
-        let first = tokio::select! {
-            first = first => first,
-            () = self.drain.wait() => return,
+        let closed = match self.opened(stream, address, &timeouts).await {
+            Ok(Some(opened)) => self.speak(opened, &limits, &timeouts).await,
+            Ok(None) => Ok(()),
+            Err(closed) => Err(closed),
         };
-        let Ok(Ok((multiplexed, ahead))) = first else { return };
+        if let Err(reason) = closed {
+            self.metrics.closed(reason);
+        }
+    }
+
+    /// Up to the first byte of HTTP; `None` when the client left, or came too late for a drain.
+    async fn opened(
+        &self,
+        stream: TcpStream,
+        address: std::net::SocketAddr,
+        timeouts: &Timeouts,
+    ) -> Result<Option<Opened>, Closed> {
+        let entrance = self.entrance();
+        let opening = async {
+            let entered = entrance.enter(stream, address, timeouts).await?;
+            Opened::begin(entered, timeouts.header.unwrap_or(FIRST_BYTES)).await
+        };
+        let connected = Instant::now();
+        let cut_short = async {
+            self.drain.wait().await;
+            sleep_until(connected + FRESH).await;
+        };
+        tokio::select! {
+            biased;
+            opened = opening => opened,
+            () = cut_short => Ok(None),
+        }
+    }
+
+    async fn speak(self: &Arc<Self>, opened: Opened, limits: &Limits, timeouts: &Timeouts) -> Result<(), Closed> {
+        let Opened { stream, origin, multiplexed, ahead } = opened;
         let activity = Activity::new();
-        let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive };
-        let stream = Watched::new(stream, ahead, Arc::clone(&activity));
+        let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive, stall: timeouts.idle };
+        let watched = Watched::new(stream, ahead, Arc::clone(&activity));
         if multiplexed {
             activity.multiplexed();
-            let io = TokioIo::new(Guarded::frames(stream));
+            let io = TokioIo::new(Guarded::frames(watched, Arc::clone(&activity)));
             let service = service_fn(|request| {
-                let (server, busy) = (Arc::clone(&self), activity.begin());
-                async move { server.exchange(request, address, busy, None).await }
+                let (server, busy) = (Arc::clone(self), activity.begin());
+                async move { server.exchange(request, origin, busy, None).await }
             });
-            let connection = multiplexed_builder(&limits).serve_connection(io, service);
-            drive(connection, &activity, waits, &self.drain).await;
-        } else {
-            let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
-            let io = TokioIo::new(Guarded::plain(stream, head, Arc::clone(&activity)));
-            let service = service_fn(|request| self.exchange(request, address, activity.begin(), activity.refused()));
-            let connection = plain_builder(&limits).serve_connection(io, service);
-            drive(connection, &activity, waits, &self.drain).await;
+            let connection = multiplexed_builder(limits).serve_connection(io, service);
+            return drive(connection, &activity, waits, &self.drain).await;
         }
-        drop(permit);
+        let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
+        let io = TokioIo::new(Guarded::plain(watched, head, Arc::clone(&activity)));
+        let service = service_fn(|request| self.exchange(request, origin, activity.begin(), activity.refused()));
+        let connection = plain_builder(limits).serve_connection(io, service);
+        drive(connection, &activity, waits, &self.drain).await
     }
 
     async fn exchange(
         &self,
         request: Request<Incoming>,
-        address: SocketAddr,
+        origin: Origin,
         busy: Busy,
         refused: Option<Refusal>,
     ) -> Result<Response<Held>, Infallible> {
         let response = match refused {
-            Some(refusal) => self.handler.refuse(refusal, address),
-            None => self.handler.request(request, address).await,
+            Some(refusal) => self.handler.refuse(refusal, origin),
+            None => self.handler.request(request, origin).await,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             busy.tunnel();
         }
-        Ok(response.map(|body| Held { body, _busy: busy }))
+        Ok(response.map(|body| Held { body, busy }))
+    }
+}
+
+/// A connection whose first bytes of HTTP are there.
+struct Opened {
+    stream: Stream,
+    origin: Origin,
+    multiplexed: bool,
+    ahead: Vec<u8>,
+}
+
+impl Opened {
+    /// Waits for the first bytes; `None` when the client leaves without one, or does not speak what it agreed on.
+    async fn begin(entered: Entered, wait: Duration) -> Result<Option<Self>, Closed> {
+        let Entered { mut stream, origin, multiplexed: agreed } = entered;
+        match timeout(wait, first_bytes(&mut stream)).await {
+            Ok(Ok((multiplexed, ahead))) if agreed.is_none_or(|agreed| agreed == multiplexed) => {
+                Ok(Some(Self { stream, origin, multiplexed, ahead }))
+            }
+            Ok(_) => Ok(None),
+            Err(_elapsed) => Err(Closed::HeadTimeout),
+        }
     }
 }
 
@@ -195,26 +269,32 @@ where
     }
 }
 
-/// Runs `connection` until it ends, waits too long, or is drained.
-async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drain: &Drain) {
+/// Runs `connection` until it ends, is drained, waits for the next request too long, or must be closed.
+async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drain: &Drain) -> Result<(), Closed> {
     let mut connection = pin!(connection);
     let mut drained = pin!(drain.wait());
-    let mut timer = pin!(sleep_until(activity.due(waits).unwrap_or_else(|| Instant::now() + LOOK_AGAIN)));
+    let look = waits.stall.map_or(LOOK_AGAIN, |stall| stall.min(LOOK_AGAIN));
+    let mut timer = pin!(sleep_until(Instant::now() + look));
+    let mut watch = Watch { activity, waits, look, moved: None };
     let mut closing = false;
+    let mut outcome = Ok(());
     poll_fn(|cx| {
         loop {
             if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(outcome);
             }
             if !closing && drained.as_mut().poll(cx).is_ready() {
                 closing = true;
                 connection.as_mut().close();
                 continue;
             }
-            match overdue(timer.as_mut(), activity, waits, closing, cx) {
+            match watch.overdue(timer.as_mut(), closing, cx) {
                 None => return Poll::Pending,
-                Some(Wait::Head) => return Poll::Ready(()),
-                Some(Wait::Request) if closing => return Poll::Ready(()),
+                // HTTP/1.1 gets an answer; within a head in frames there is no place for one.
+                Some(Wait::Head) if outcome.is_ok() && activity.late() => outcome = Err(Closed::HeadTimeout),
+                Some(Wait::Head) => return Poll::Ready(Err(Closed::HeadTimeout)),
+                Some(Wait::Stalled) => return Poll::Ready(Err(Closed::Stalled)),
+                Some(Wait::Request) if closing => return Poll::Ready(outcome),
                 Some(Wait::Request) => {
                     closing = true;
                     timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
@@ -223,38 +303,64 @@ async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drai
             }
         }
     })
-    .await;
+    .await
 }
 
 /// What a connection has waited for too long.
 enum Wait {
     Head,
     Request,
+    Stalled,
 }
 
-fn overdue(
-    mut timer: Pin<&mut Sleep>,
-    activity: &Activity,
+/// Looks at a connection when it may have waited too long, and now and then while it is busy.
+struct Watch<'a> {
+    activity: &'a Activity,
     waits: Waits,
-    closing: bool,
-    cx: &mut Context<'_>,
-) -> Option<Wait> {
-    while timer.as_mut().poll(cx).is_ready() {
-        let now = Instant::now();
-        let due = activity.due(waits);
-        match due {
-            Some(due) if due <= now && activity.in_head() => return Some(Wait::Head),
-            Some(due) if due <= now || closing => return Some(Wait::Request),
-            _ => timer.as_mut().reset(due.unwrap_or(now + LOOK_AGAIN)),
+    /// How often.
+    look: Duration,
+    /// How far stalled responses had come, and since when.
+    moved: Option<(u32, Instant)>,
+}
+
+impl Watch<'_> {
+    fn overdue(&mut self, mut timer: Pin<&mut Sleep>, closing: bool, cx: &mut Context<'_>) -> Option<Wait> {
+        loop {
+            // A head that began is due before what was waited for until now.
+            let due = self.activity.due(self.waits);
+            if let Some(due) = due.filter(|due| *due < timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+            let now = Instant::now();
+            match due {
+                Some(due) if due <= now && self.activity.in_head() => return Some(Wait::Head),
+                Some(due) if due <= now || closing => return Some(Wait::Request),
+                _ if self.is_stalled(now) => return Some(Wait::Stalled),
+                _ => {}
+            }
+            timer.as_mut().reset(due.unwrap_or(now + self.look));
         }
     }
-    None
+
+    /// Whether the client has taken nothing of any response for too long.
+    fn is_stalled(&mut self, now: Instant) -> bool {
+        let Some(moved) = self.activity.stalled_at() else {
+            self.moved = None;
+            return false;
+        };
+        let (_, since) = self.moved.take_if(|(before, _)| *before == moved).unwrap_or((moved, now));
+        self.moved = Some((moved, since));
+        self.waits.stall.is_some_and(|limit| since + limit <= now)
+    }
 }
 
-/// A response's body that keeps its connection busy.
+/// A response's body that keeps its connection busy, and tells whether the client takes it.
 struct Held {
     body: Body,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl HttpBody for Held {
@@ -262,7 +368,12 @@ impl HttpBody for Held {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.busy.asked();
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.busy.given();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::Peer;
 use super::identity::RequestId;
 use crate::gateway::Route;
 use crate::telemetry::labels::{Outcome, Protocol, Reason};
@@ -20,6 +21,7 @@ pub const TARGET: &str = "tollgate::access";
 pub struct Access {
     id: RequestId,
     method: Option<Method>,
+    peer: Peer,
     path: Option<Arc<str>>,
     route: Option<Arc<Route>>,
     metrics: Arc<ProductMetrics>,
@@ -34,10 +36,17 @@ pub struct Access {
 
 impl Access {
     /// A request that no route serves yet. It has no method when its head could not be read.
-    pub fn new(id: RequestId, method: Option<Method>, unrouted: Arc<ProductMetrics>, started: Instant) -> Self {
+    pub fn new(
+        id: RequestId,
+        method: Option<Method>,
+        peer: Peer,
+        unrouted: Arc<ProductMetrics>,
+        started: Instant,
+    ) -> Self {
         Self {
             id,
             method,
+            peer,
             path: None,
             route: None,
             metrics: unrouted,
@@ -105,6 +114,8 @@ impl Drop for Access {
         tracing::info!(
             target: TARGET,
             request_id = self.id.as_str(),
+            client = %self.peer.client,
+            scheme = self.peer.scheme(),
             method = self.method.as_ref().map(Method::as_str),
             path = self.path.as_deref(),
             route = self.route.as_ref().map(|route| route.name.as_str()),

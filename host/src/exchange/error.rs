@@ -60,6 +60,8 @@ pub enum RequestError {
     Unsupported,
     /// It expects something other than 100-continue.
     Expectation,
+    /// Its head came too slowly.
+    HeadTimeout,
     /// Its body is larger than the limit.
     TooLarge,
     /// Its body was cut short.
@@ -155,6 +157,7 @@ impl RequestError {
             Self::Method(_) => (S::METHOD_NOT_ALLOWED, G::Unimplemented, R::Method, Client),
             Self::Unsupported => (S::NOT_IMPLEMENTED, G::Unimplemented, R::Unsupported, Client),
             Self::Expectation => (S::EXPECTATION_FAILED, G::InvalidArgument, R::Expectation, Client),
+            Self::HeadTimeout => (S::REQUEST_TIMEOUT, G::DeadlineExceeded, R::HeadTimeout, Client),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, G::ResourceExhausted, R::TooLarge, Client),
             Self::Incomplete => (S::BAD_REQUEST, G::Cancelled, R::Incomplete, Client),
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, G::DeadlineExceeded, R::BodyTimeout, Client),
@@ -225,6 +228,7 @@ impl Answer {
             Reason::Method => "the method is not allowed here",
             Reason::Unsupported => "this is not supported",
             Reason::Expectation => "the expectation cannot be met",
+            Reason::HeadTimeout => "the request's head came too slowly",
             Reason::TooLarge => "the request's body is too large",
             Reason::Incomplete => "the request's body was cut short",
             Reason::BodyTimeout => "the request's body came too slowly",
@@ -257,6 +261,7 @@ mod tests {
         for (error, status, code, retry) in [
             (RequestError::Signature { status: unauthorised }, 401, "signature", false),
             (RequestError::Stale { status: unauthorised }, 401, "stale", false),
+            (RequestError::HeadTimeout, 408, "head_timeout", false),
             (RequestError::TooLarge, 413, "too_large", false),
             (RequestError::Incomplete, 400, "incomplete", false),
             (RequestError::BodyTimeout, 408, "body_timeout", false),

@@ -3,11 +3,13 @@
 pub mod access;
 pub mod backend;
 pub mod body;
+pub mod cors;
 pub mod echo;
 pub mod error;
 pub mod expect;
 pub mod headers;
 pub mod identity;
+pub mod linger;
 pub mod respond;
 pub mod silence;
 

@@ -14,15 +14,24 @@ use tokio::time::Instant;
 
 use super::guard::Refusal;
 
+/// No head has begun.
+const NEVER: u64 = u64::MAX;
+
 /// What one connection is doing. Only its own worker writes it, so the orderings are relaxed.
 #[derive(Debug)]
 pub struct Activity {
     opened: Instant,
-    /// Milliseconds after `opened` at which the present wait began.
-    since: AtomicU64,
+    /// Milliseconds after `opened` at which it was last busy.
+    idle_since: AtomicU64,
+    /// Milliseconds after `opened` at which a head began that has not ended; or [`NEVER`].
+    head_since: AtomicU64,
     exchanges: AtomicU32,
-    in_head: AtomicBool,
     multiplexed: AtomicBool,
+    /// Responses of which a part was given and the next was not asked for: the client takes none.
+    stalled: AtomicU32,
+    /// Counts parts that were asked for.
+    moved: AtomicU32,
+    late: AtomicBool,
     tunnel: AtomicBool,
     refused: OnceLock<Refusal>,
     /// Who waits until the connection is no longer busy.
@@ -36,37 +45,49 @@ pub struct Waits {
     pub header: Option<Duration>,
     /// For the next request.
     pub keepalive: Option<Duration>,
+    /// For the client to take what is sent to it.
+    pub stall: Option<Duration>,
 }
 
 /// Held while an exchange of the connection is under way.
 #[derive(Debug)]
-pub struct Busy(Arc<Activity>);
+pub struct Busy {
+    activity: Arc<Activity>,
+    given: bool,
+}
 
 impl Activity {
     /// A connection that was just accepted: its first head is due.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
-            since: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(0),
             exchanges: AtomicU32::new(0),
-            in_head: AtomicBool::new(true),
             multiplexed: AtomicBool::new(false),
+            stalled: AtomicU32::new(0),
+            moved: AtomicU32::new(0),
+            late: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             refused: OnceLock::new(),
             parked: AtomicWaker::new(),
         })
     }
 
-    /// The connection speaks HTTP/2, where bytes between requests need not be a head.
+    /// The connection speaks HTTP/2, where only frames tell whether bytes are part of a head.
     pub fn multiplexed(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
-        self.wait(false);
+        self.head_since.store(NEVER, Ordering::Relaxed);
+        self.idle();
     }
 
     /// A request's head is complete.
     pub fn begin(self: &Arc<Self>) -> Busy {
-        self.exchanges.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        add(&self.exchanges, 1);
+        if !self.multiplexed.load(Ordering::Relaxed) {
+            self.head_since.store(NEVER, Ordering::Relaxed);
+        }
+        Busy { activity: Arc::clone(self), given: false }
     }
 
     /// Whether an exchange is under way.
@@ -74,18 +95,37 @@ impl Activity {
         self.exchanges.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether what it waits for is the end of a head.
+    /// Whether a head began and has not ended.
     pub fn in_head(&self) -> bool {
-        self.in_head.load(Ordering::Relaxed)
+        self.head_since.load(Ordering::Relaxed) != NEVER
     }
 
     /// When the connection will have waited too long as things stand; `None` while it is busy or may wait for ever.
     pub fn due(&self, waits: Waits) -> Option<Instant> {
-        if self.is_busy() {
-            return None;
+        let at = |since: u64, limit: Duration| self.opened + Duration::from_millis(since) + limit;
+        match self.head_since.load(Ordering::Relaxed) {
+            NEVER if self.is_busy() => None,
+            NEVER => waits.keepalive.map(|limit| at(self.idle_since.load(Ordering::Relaxed), limit)),
+            since => waits.header.map(|limit| at(since, limit)),
         }
-        let limit = if self.in_head.load(Ordering::Relaxed) { waits.header } else { waits.keepalive };
-        limit.map(|limit| self.opened + Duration::from_millis(self.since.load(Ordering::Relaxed)) + limit)
+    }
+
+    /// How many parts of responses were asked for, while there is one whose next part is not; it stays the same while the
+    /// client takes nothing.
+    pub fn stalled_at(&self) -> Option<u32> {
+        (self.stalled.load(Ordering::Relaxed) > 0).then(|| self.moved.load(Ordering::Relaxed))
+    }
+
+    /// The head that began has taken too long: the next read finds it refused. False where heads come in frames.
+    pub fn late(&self) -> bool {
+        let plain = !self.multiplexed.load(Ordering::Relaxed);
+        self.late.store(plain, Ordering::Relaxed);
+        plain
+    }
+
+    /// Whether the head at hand is refused because it is late.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// Why the request that is handed over now stands for one that is refused.
@@ -111,34 +151,74 @@ impl Activity {
 
     /// Bytes of a head came.
     pub(super) fn received(&self) {
-        let idle = !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed);
-        if idle && !self.in_head.load(Ordering::Relaxed) {
-            self.wait(true);
+        let plain = !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed);
+        if plain && !self.in_head() {
+            self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    fn wait(&self, in_head: bool) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Relaxed);
-        self.in_head.store(in_head, Ordering::Relaxed);
+    /// Frames came: whether a head `began` among them, and whether the last one has not ended.
+    pub(super) fn framed(&self, began: bool, inside: bool) {
+        if !inside {
+            self.head_since.store(NEVER, Ordering::Relaxed);
+        } else if began || !self.in_head() {
+            self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn idle(&self) {
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+        if !self.multiplexed.load(Ordering::Relaxed) {
+            self.head_since.store(NEVER, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+}
+
+impl Busy {
+    /// A part of the response was given, and more is to come.
+    pub fn given(&mut self) {
+        if !self.given {
+            self.given = true;
+            add(&self.activity.stalled, 1);
+        }
+    }
+
+    /// Another part is asked for.
+    pub fn asked(&mut self) {
+        if self.given {
+            self.given = false;
+            add(&self.activity.stalled, -1);
+            add(&self.activity.moved, 1);
+        }
     }
 }
 
 impl Busy {
     /// The exchange is answered with 101: from now on the connection speaks something else.
     pub fn tunnel(&self) {
-        self.0.tunnel.store(true, Ordering::Relaxed);
-        self.0.parked.wake();
+        self.activity.tunnel.store(true, Ordering::Relaxed);
+        self.activity.parked.wake();
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.exchanges.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.wait(false);
-            self.0.parked.wake();
+        self.asked();
+        add(&self.activity.exchanges, -1);
+        if !self.activity.is_busy() {
+            self.activity.idle();
+            self.activity.parked.wake();
         }
     }
+}
+
+/// With one writer a load and a store are enough, and cost no lock of the bus.
+fn add(count: &AtomicU32, change: i32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
 }
 
 /// A stream that notes in an [`Activity`] when bytes come. What was read ahead of it comes first.
@@ -158,14 +238,14 @@ impl<S> Watched<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
+        let before = buf.filled().len();
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
             let count = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..count]);
             self.ahead.drain(..count);
-            return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.activity.received();
         }
@@ -205,7 +285,11 @@ mod tests {
 
     use super::*;
 
-    const WAITS: Waits = Waits { header: Some(Duration::from_secs(10)), keepalive: Some(Duration::from_secs(75)) };
+    const WAITS: Waits = Waits {
+        header: Some(Duration::from_secs(10)),
+        keepalive: Some(Duration::from_secs(75)),
+        stall: Some(Duration::from_secs(300)),
+    };
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_own_limit() {
@@ -230,9 +314,23 @@ mod tests {
         watched.read_exact(&mut bytes[..1]).await.expect("reads");
         assert_eq!(activity.due(WAITS), at(115), "a head that began");
 
-        activity.multiplexed();
-        client.write_all(b"P").await.expect("writes");
-        watched.read_exact(&mut bytes[..1]).await.expect("reads");
-        assert_eq!(activity.due(WAITS), at(180), "bytes of h2 are no head");
+        let busy = activity.begin();
+        assert_eq!(activity.due(WAITS), None, "the head ended");
+        drop(busy);
+        assert_eq!(activity.due(WAITS), at(180), "between requests again");
+    }
+
+    #[test]
+    fn a_response_whose_next_part_nobody_asks_for_is_stalled() {
+        let activity = Activity::new();
+        let (mut one, mut other) = (activity.begin(), activity.begin());
+        assert_eq!(activity.stalled_at(), None);
+        one.given();
+        other.given();
+        assert_eq!(activity.stalled_at(), Some(0));
+        other.asked();
+        assert_eq!(activity.stalled_at(), Some(1), "one of them moves");
+        drop(one);
+        assert_eq!(activity.stalled_at(), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets that listen. Each worker has its own on the same port (`SO_REUSEPORT`), and the kernel spreads connections
-//! over them. A permit is taken before a connection is; an accept that fails pauses and never ends the server.
+//! over them. Each accepts one connection at a time beyond the places there are, and waits until it has one: a place that
+//! a worker held before anybody came would be lost to the others; an accept that fails pauses and never ends the server.
 
 use std::future::Future;
 use std::io;
@@ -8,11 +9,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::places::{Place, Places};
 use crate::base::drain::Drain;
 
 const BACKLOG: i32 = 4096;
@@ -36,6 +36,11 @@ impl Bound {
             sockets.push(socket(address)?.into());
         }
         Ok(Self { address, sockets })
+    }
+
+    /// Sockets that listen on `address` already.
+    pub(super) fn passed(address: SocketAddr, sockets: io::Result<Vec<OwnedFd>>) -> io::Result<Self> {
+        Ok(Self { address, sockets: sockets? })
     }
 
     /// Where it listens.
@@ -63,7 +68,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Gives every connection that comes to `serve`, until `drain` starts and nothing waits any more. Must run on the worker
 /// that is to serve them.
-pub async fn accept<F>(socket: OwnedFd, permits: Arc<Semaphore>, drain: Drain, serve: impl Fn(Client) -> F)
+pub async fn accept<F>(socket: OwnedFd, places: Arc<Places>, drain: Drain, serve: impl Fn(Client) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -76,34 +81,47 @@ where
     };
     let mut ended = std::pin::pin!(drain.wait());
     loop {
-        let permit = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = &mut ended => break,
-            permit = Arc::clone(&permits).acquire_owned() => permit,
-        };
-        // The semaphore is never closed.
-        let Ok(permit) = permit else { break };
-        tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => hand_over(stream, address, permit, &serve),
-                Err(error) => pause_after(&error).await,
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
             },
+        };
+        tokio::select! {
+            biased;
+            place = places.take() => hand_over(stream, address, place, &serve),
             () = &mut ended => break,
         }
     }
-    // Closing the socket resets what waits in its queue.
-    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
-        let Some(Ok((stream, address))) = listener.accept().now_or_never() else { break };
-        hand_over(stream, address, permit, &serve);
+    serve_waiting(listener, &places, &serve);
+}
+
+/// Serves what waits in the queue, because closing the socket would reset it. The socket itself is asked: the runtime may
+/// not have heard yet of what came last.
+fn serve_waiting<F>(listener: TcpListener, places: &Arc<Places>, serve: &impl Fn(Client) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Ok(listener) = listener.into_std() else { return };
+    while let Some(place) = places.take_now() {
+        let Ok((stream, address)) = listener.accept() else { return };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = stream else { continue };
+        hand_over(stream, address, place, serve);
     }
 }
 
-fn hand_over<F>(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, serve: &impl Fn(Client) -> F)
+fn hand_over<F>(stream: TcpStream, address: SocketAddr, place: Place, serve: &impl Fn(Client) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     // Without it small writes wait for acknowledgements; a socket that refuses still works.
     let _unset = stream.set_nodelay(true);
-    tokio::spawn(serve(Client { stream, address, permit }));
+    tokio::spawn(serve(Client { stream, address, place }));
 }
 
 /// A connection that was accepted.
@@ -114,7 +132,7 @@ pub struct Client {
     /// Its other end.
     pub address: SocketAddr,
     /// Its place among the connections the gateway may have.
-    pub permit: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 /// A connection that broke before it was taken is no reason to wait; anything else is.
@@ -142,22 +160,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_waits_for_a_permit_and_is_served_before_the_drain_ends() {
+    async fn a_connection_waits_for_a_place_and_is_served_before_the_drain_ends() {
         let bound = Bound::bind("127.0.0.1:0".parse().expect("an address"), 1).expect("binds");
         let address = bound.address();
         let socket = bound.into_sockets().remove(0);
-        let (permits, drain) = (Arc::new(Semaphore::new(1)), Drain::default());
+        let (places, drain) = (Places::new(1), Drain::default());
         let (served, mut seen) = tokio::sync::mpsc::channel(4);
         let serve = move |client: Client| {
             let served = served.clone();
             async move { served.send(client).await.expect("listened to") }
         };
-        let accepting = tokio::spawn(accept(socket, Arc::clone(&permits), drain.clone(), serve));
+        let accepting = tokio::spawn(accept(socket, Arc::clone(&places), drain.clone(), serve));
         let _one = TcpStream::connect(address).await.expect("connects");
         let _two = TcpStream::connect(address).await.expect("connects");
         let first = seen.recv().await.expect("served");
         tokio::task::yield_now().await;
-        assert!(seen.try_recv().is_err(), "there is one permit");
+        assert!(seen.try_recv().is_err(), "there is one place");
         drop(first);
         let second = seen.recv().await.expect("served");
         drop(second);

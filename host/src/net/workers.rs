@@ -62,6 +62,11 @@ impl Workers {
         &self.handles[at % self.handles.len()]
     }
 
+    /// The runtime of each.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.handles.clone()
+    }
+
     /// Stops them and waits for their threads. What still runs on them is dropped.
     pub fn stop(mut self) {
         self.stop.send_replace(true);

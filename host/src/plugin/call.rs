@@ -5,7 +5,7 @@
 //! may wait) is run again from the start on the plugin runtime, with the whole deadline, yielding at every tick; so are
 //! bodies too large to hash between two requests. A verifier keeps no state a second run could disturb.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ use crate::config::plan::PluginLimits;
 
 /// Instances kept per route and path when a plugin is reused.
 const KEPT_MAX: usize = 64;
-/// Calls that go straight to the plugin runtime after one overran its slice.
+/// Calls that go straight to the plugin runtime after two in a row were run again there. One alone may be a quick plugin
+/// whose thread the system took away for longer than the slice.
 const SLOW_CALLS: u32 = 1_000;
 /// What a call may take by the wall for each byte of body, on top of its deadline: hashing at 100 MB/s.
 const WALL_PER_MIB: Duration = Duration::from_millis(10);
@@ -38,6 +39,8 @@ pub struct Binding {
     pub(super) roles: Arc<Roles>,
     kept: Kept,
     slow_calls: AtomicU32,
+    /// Whether the last call that ended was run again.
+    ran_again: AtomicBool,
 }
 
 #[derive(Default)]
@@ -65,7 +68,15 @@ pub struct Called {
 
 impl Binding {
     pub(super) fn new(slot: Arc<Slot>, options: Arc<str>, limits: PluginLimits, roles: Arc<Roles>) -> Self {
-        Self { slot, options, limits, roles, kept: Kept::default(), slow_calls: AtomicU32::new(0) }
+        Self {
+            slot,
+            options,
+            limits,
+            roles,
+            kept: Kept::default(),
+            slow_calls: AtomicU32::new(0),
+            ran_again: AtomicBool::new(false),
+        }
     }
 
     /// The plugin's name.
@@ -106,9 +117,14 @@ impl Binding {
             let call = self.call(&plugin, request.clone(), body.clone(), now);
             match self.run_fast(&plugin, call) {
                 (Err(fault), _) if runs_again(&fault) => drop(tick),
-                done => return done,
+                done => {
+                    self.ran_again.store(false, Ordering::Relaxed);
+                    return done;
+                }
             }
-            self.slow_calls.store(SLOW_CALLS, Ordering::Relaxed);
+            if self.ran_again.swap(true, Ordering::Relaxed) {
+                self.slow_calls.store(SLOW_CALLS, Ordering::Relaxed);
+            }
         }
         let wall = self.wall(body.length());
         let call = self.call(&plugin, request, body, now);
@@ -190,10 +206,10 @@ impl Binding {
     }
 
     fn finish(&self, state: &mut State, returned: Result<Returned, PluginFault>) -> Ran {
-        let Some(call) = state.call.take() else {
+        let Some(mut call) = state.call.take() else {
             return (Err(PluginFault::Trap("the call ended before it began".into())), Vec::new());
         };
-        let used = call.crypto.used().to_vec();
+        let used = call.crypto.take_used();
         (returned.and_then(|returned| verdict::judge(returned, call.crypto.evidence())), used)
     }
 

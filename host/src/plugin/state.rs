@@ -182,6 +182,22 @@ impl http::HostRequest for State {
         Ok(self.request()?.target.clone())
     }
 
+    fn text(
+        &mut self,
+        _: Resource<RequestHandle>,
+        name: String,
+    ) -> wasmtime::Result<Result<Option<String>, http::TextError>> {
+        let mut values = self.request()?.headers.get_all(name.as_str()).iter();
+        Ok(match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(http::TextError::Repeated),
+            (Some(value), None) => match std::str::from_utf8(value.as_bytes()) {
+                Ok(text) => Ok(Some(text.to_owned())),
+                Err(_) => Err(http::TextError::NotUtf8),
+            },
+        })
+    }
+
     fn header(&mut self, _: Resource<RequestHandle>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
         Ok(self.request()?.headers.get(name.as_str()).map(|value| value.as_bytes().to_vec()))
     }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::exchange::backend::{self, Patience};
-use crate::exchange::body::{Body, Upload};
+use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
 use crate::exchange::expect::Wanted;
 use crate::exchange::headers::{add_forwarded, is_framed_once, join_cookies, strip_hop_by_hop};
@@ -29,6 +29,8 @@ pub async fn forward(
         return Err(RequestError::Unsupported);
     }
     let (head, body) = request.into_parts();
+    let limit = exchange.route.policy.max_body.map(|limit| limit.0);
+    let body = check_declared(&head.headers, body, limit).await?;
     let version = head.version;
     let mut head = outgoing(exchange, head)?;
     let wanted = expectation(&mut head.headers, version, &body, product);
@@ -37,7 +39,7 @@ pub async fn forward(
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let silence = Silence::new(exchange.route.timeouts.body, exchange.deadline);
-    let upload = Upload::new(body, None, silence).when(wanted.clone());
+    let upload = Upload::new(body, limit, silence).when(wanted.clone());
     let mut request = Request::from_parts(head, upload.outgoing());
     if let Some(wanted) = wanted.clone() {
         hyper::ext::on_informational(&mut request, move |said| {
@@ -47,7 +49,12 @@ pub async fn forward(
         });
     }
     let timeouts = &exchange.route.timeouts;
-    let patience = Patience { response: timeouts.response, idle: timeouts.idle, deadline: exchange.deadline };
+    let patience = Patience {
+        connect: timeouts.connect,
+        response: timeouts.response,
+        idle: timeouts.idle,
+        deadline: exchange.deadline,
+    };
     let response = backend::send(product, request, patience).await?;
     returned(response, version, wanted.as_ref())
 }
@@ -90,7 +97,7 @@ fn returned(
 
 /// The head as the product gets it.
 fn outgoing(exchange: &Exchange, mut head: request::Parts) -> Result<request::Parts, RequestError> {
-    head.uri = target(&exchange.path, head.uri)?;
+    head.uri = target(&exchange.route.path_upstream(&exchange.path), head.uri)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }

@@ -91,6 +91,8 @@ labels!(
         Unsupported = "unsupported",
         /// An expectation other than 100-continue.
         Expectation = "expectation",
+        /// The head came too slowly.
+        HeadTimeout = "head_timeout",
         /// The body is larger than the limit.
         TooLarge = "too_large",
         /// The body was cut short.
@@ -131,6 +133,22 @@ labels!(
         IdleTimeout = "idle_timeout",
         /// The gateway's own fault.
         Internal = "internal",
+    }
+);
+
+labels!(
+    /// Why a connection was closed before or between requests.
+    Closed {
+        /// A listed proxy sent no PROXY protocol header, a malformed one, or only a part of it in time.
+        ProxyProtocol = "proxy_protocol",
+        /// The TLS handshake failed.
+        Handshake = "handshake",
+        /// The TLS handshake took too long.
+        HandshakeTimeout = "handshake_timeout",
+        /// A request's head, or the first byte of the first one, came too late.
+        HeadTimeout = "head_timeout",
+        /// The client did not take what was sent to it.
+        Stalled = "stalled",
     }
 );
 

@@ -1,6 +1,7 @@
 //! Layer 1: what operators see. Labels are closed enums or configured names; nothing a client sent becomes one.
 
 pub mod labels;
+pub mod listener;
 pub mod logging;
 pub mod product;
 pub mod registry;

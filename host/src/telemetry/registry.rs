@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::labels::{CallOutcome, DeliveryOutcome, FaultReason, Hook, PluginReload, ReloadOutcome, WebhookOutcome};
+use super::listener::ListenerMetrics;
 use super::product::{NO_PRODUCT, ProductMetrics};
 
 /// The media type of [`Metrics::encode`].
@@ -38,6 +39,9 @@ pub struct Metrics {
     pub(super) stream_duration: HistogramVec,
     /// `gateway_upstream_retries_total{product,reason}`
     pub upstream_retries: IntCounterVec,
+    pub(super) listener_closed: IntCounterVec,
+    /// `gateway_tls_certificate_expiry_timestamp_seconds{listener,certificate}`, Unix seconds
+    pub certificate_expiry: IntGaugeVec,
     /// `gateway_plugin_calls_total{plugin,hook,outcome}`
     pub plugin_calls: IntCounterVec,
     /// `gateway_plugin_call_duration_seconds{plugin,hook}`
@@ -137,6 +141,16 @@ impl Metrics {
                 "Requests sent to an upstream once more.",
                 &["product", "reason"],
             ),
+            listener_closed: made.counters(
+                "gateway_listener_closed_connections_total",
+                "Client connections closed because of what they did before or between requests.",
+                &["listener", "reason"],
+            ),
+            certificate_expiry: made.gauges(
+                "gateway_tls_certificate_expiry_timestamp_seconds",
+                "When a listener's certificate runs out; the certificate is named by its file.",
+                &["listener", "certificate"],
+            ),
             plugin_calls: made.counters("gateway_plugin_calls_total", "Calls.", &["plugin", "hook", "outcome"]),
             plugin_call_duration: made.histograms(
                 "gateway_plugin_call_duration_seconds",
@@ -191,6 +205,11 @@ impl Metrics {
     /// The metrics of one product, resolved.
     pub fn product(&self, name: &str) -> Arc<ProductMetrics> {
         Arc::new(ProductMetrics::resolve(self, name))
+    }
+
+    /// The metrics of one listener, resolved.
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics::resolve(self, name)
     }
 
     /// Makes the series of every known label value, at zero.

@@ -36,8 +36,6 @@ pub struct UpstreamPlan {
     pub balance: Balance,
     /// Sockets to all of them together; `None` is unlimited.
     pub connections: Option<usize>,
-    /// To make a connection, or to wait for one when `connections` are busy; `None` is unlimited.
-    pub connect: Option<Duration>,
     /// What names may resolve to; `None` is anything.
     pub rule: Option<AddressRule>,
     /// The most a connection buffers in each direction.
@@ -60,6 +58,8 @@ pub struct Upstream {
 pub struct Sending {
     /// The Host to send; `None` is the upstream's own.
     pub host: Option<HeaderValue>,
+    /// To make a connection, or to wait for one when all are busy; `None` is unlimited.
+    pub connect: Option<Duration>,
     /// From the last byte of the request to the head of the response; `None` is unlimited.
     pub response: Option<Duration>,
     /// When the exchange must be over.
@@ -121,7 +121,6 @@ mod tests {
             urls: (1..=count).map(url).collect(),
             balance,
             connections: None,
-            connect: None,
             rule: None,
             buffer_bytes: 65_536,
         };

@@ -32,7 +32,7 @@ impl Upstream {
     ) -> Result<Response<Received>, UpstreamError> {
         let mut fresh = false;
         loop {
-            let (connection, reused) = self.connection(fresh, sending.deadline).await?;
+            let (connection, reused) = self.connection(fresh, sending).await?;
             let host = sending.host.as_ref().unwrap_or(&connection.endpoint().authority);
             request.headers_mut().insert(header::HOST, HeaderValue::clone(host));
             let spare = if reused { replayable(&request) } else { None };
@@ -52,7 +52,7 @@ impl Upstream {
     }
 
     /// A connection, and whether it served a request before.
-    async fn connection(&self, fresh: bool, deadline: Option<Instant>) -> Result<(Checkout, bool), UpstreamError> {
+    async fn connection(&self, fresh: bool, sending: &Sending) -> Result<(Checkout, bool), UpstreamError> {
         let mut avoid = None;
         let mut left = CONNECTS_MAX.min(self.endpoints.len());
         loop {
@@ -61,7 +61,7 @@ impl Upstream {
             if !fresh && let Some(connection) = endpoint.take_idle() {
                 return Ok((connection, true));
             }
-            let limit = earlier(self.plan.connect.map(|limit| Instant::now() + limit), deadline);
+            let limit = earlier(sending.connect.map(|limit| Instant::now() + limit), sending.deadline);
             let mut queued = false;
             let connecting = self.connect(endpoint, fresh, &mut queued);
             left -= 1;
@@ -71,7 +71,7 @@ impl Upstream {
             };
             match connected {
                 Ok(connection) => return Ok(connection),
-                Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                Err(_) if sending.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     return Err(UpstreamError::Deadline);
                 }
                 // The product's sockets are counted together, so another of its upstreams has no more room.

@@ -15,10 +15,11 @@ use tollgate::base::clock::Clock;
 use tollgate::base::drain::Drain;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::config::plan::{
-    Backend, Match, PathPattern, Plan, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
+    Backend, Match, PathPattern, Plan, Policy, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
 };
 use tollgate::edge::{Edge, Served};
 use tollgate::gateway::{Current, Gateway, build};
+use tollgate::net::passed::Passed;
 use tollgate::net::workers::Workers;
 use tollgate::plugin::engine::Engine;
 use tollgate::plugin::registry::{Observer, Plugins};
@@ -70,7 +71,7 @@ pub fn with_route(mut plan: Plan, route: &str, path: &str, methods: &[Method], p
     let matcher =
         Match { listeners: vec![], hosts: vec![], path: pattern(path), methods: methods.to_vec(), headers: vec![] };
     let timeouts = plan.products[product].timeouts.clone();
-    let served = Route { matcher, product: name(product), timeouts, webhook: None };
+    let served = Route { matcher, product: name(product), timeouts, policy: Policy::default(), webhook: None };
     plan.routes.insert(RouteName::new(route).expect("a name"), served);
     plan
 }
@@ -111,6 +112,7 @@ fn built(plan: &Plan, previous: Option<&Gateway>, metrics: &Metrics, plugins: &P
 pub struct TestGateway {
     pub address: SocketAddr,
     pub drain: Drain,
+    pub edge: Edge,
     pub metrics: Arc<Metrics>,
     pub current: Arc<Current>,
     plugins: Arc<Plugins>,
@@ -132,11 +134,13 @@ impl TestGateway {
             current: current.clone(),
             webhooks: Arc::new(Webhooks::new(store, Clock::System)),
             clock: Clock::System,
+            metrics: metrics.clone(),
         };
         let drain = Drain::default();
-        let edge = Edge::start(&plan.listeners, &served, &drain, &workers).expect("listens");
+        let edge = Edge::new(served, drain.clone(), &workers, Passed::default());
+        edge.serve(plan, edge.entrances(plan).expect("no certificates"), edge.bind(plan).expect("listens"));
         let address = *edge.addresses().values().next().expect("a listener");
-        Self { address, drain, metrics, current, plugins, workers: Some(workers), _folder: folder }
+        Self { address, drain, edge, metrics, current, plugins, workers: Some(workers), _folder: folder }
     }
 
     /// Serves `plan` from now on.

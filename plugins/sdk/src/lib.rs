@@ -52,7 +52,7 @@ use testing::host;
 
 pub use about::{About, Kind, Role, Setting};
 pub use crypto::{Algorithm, CryptoError, Encoding, Hash, Key, KeyForm, Part};
-pub use request::{CANDIDATES_MAX, Call, Level, Protocol, Request, Response};
+pub use request::{CANDIDATES_MAX, Call, Level, Protocol, Request, Response, TextError};
 pub use settings::{Problem, Problems, Settings};
 pub use verdict::{Edit, Event, Identity, Refusal, Reply, Verdict};
 

@@ -20,6 +20,15 @@ pub enum Protocol {
     Webhook,
 }
 
+/// Why a field has no one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextError {
+    /// It was sent more than once.
+    Repeated,
+    /// Its bytes are not UTF-8.
+    NotUtf8,
+}
+
 /// How loud a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -137,15 +146,12 @@ impl Request<'_> {
 
     /// The one value of a field, as text, if it was sent. Refuses the request where it was sent twice or is not UTF-8.
     pub fn optional(&self, name: &str) -> Result<Option<String>, Refusal> {
-        let mut values = self.values(name);
-        match values.len() {
-            0 => Ok(None),
-            1 => match values.pop().map(String::from_utf8) {
-                Some(Ok(text)) => Ok(Some(text)),
-                _ => Err(Refusal::malformed(name)),
-            },
-            _ => Err(Refusal::malformed(name)),
-        }
+        self.text(name).map_err(|_| Refusal::malformed(name))
+    }
+
+    /// As [`optional`](Self::optional), for a plugin that refuses in words of its own.
+    pub fn text(&self, name: &str) -> Result<Option<String>, TextError> {
+        self.host.text(name)
     }
 
     /// Whether a candidate is the HMAC of the content.

@@ -16,10 +16,10 @@ const NO_CARGO: &str = "cargo is not installed: Rust plugins are built with it; 
 const NO_RUSTUP: &str = "the Rust target wasm32-wasip2 is not installed, and rustup, which could add it, neither: \
     install rustup from https://rustup.rs, or the target from where your Rust comes";
 
-/// Small components, whatever the author's manifest says or does not say.
+/// Fast and lean components, whatever the author's manifest says or does not say.
 const PROFILE: [&str; 7] = [
     "profile.plugin.inherits='release'",
-    "profile.plugin.opt-level='s'",
+    "profile.plugin.opt-level=3",
     "profile.plugin.debug=false",
     "profile.plugin.lto=true",
     "profile.plugin.codegen-units=1",

@@ -7,19 +7,16 @@ use crate::config::raw::Item;
 /// Keys, by the shape of their table.
 const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
-    ("listener.NAME", "tls"),
-    ("listener.NAME", "proxy_protocol"),
     ("product.NAME", "health"),
     ("product.NAME", "tls"),
     ("product.NAME", "retries"),
     ("product.NAME", "breaker"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
-    ("route.NAME", "rewrite"),
-    ("route.NAME", "rate"),
-    ("route.NAME", "cors"),
     ("route.NAME", "plugin"),
-    ("route.NAME", "limits"),
+    ("route.NAME.limits", "websockets"),
+    ("route.NAME.limits", "message_bytes"),
+    ("route.NAME.limits", "ping"),
     ("route.NAME.webhook", "order_by"),
 ];
 

@@ -25,7 +25,9 @@ const PADDING_MAX: u32 = 256;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
 /// The connection asked for too much that moves nothing on.
@@ -43,6 +45,8 @@ pub(super) struct FrameBudget {
     resets: Bucket,
     /// The last stream the client opened.
     stream: u32,
+    /// The last frame is a part of a head, and whether the last one.
+    head: Option<bool>,
 }
 
 impl FrameBudget {
@@ -55,13 +59,17 @@ impl FrameBudget {
             idle: Bucket::new(IDLE_BURST, IDLE_A_SECOND),
             resets: Bucket::new(RESET_BURST, RESET_A_SECOND),
             stream: 0,
+            head: None,
         }
     }
 
-    /// Bytes came.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(), Flooded> {
-        let Self { inward, idle, resets, stream, .. } = self;
+    /// Bytes came; whether a head began among them.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<bool, Flooded> {
+        let Self { inward, idle, resets, stream, head, .. } = self;
+        let mut began = false;
         inward.walk(bytes, |frame| {
+            began |= frame.kind == HEADERS;
+            *head = matches!(frame.kind, HEADERS | CONTINUATION).then_some(frame.flags & END_HEADERS != 0);
             if frame.kind == HEADERS {
                 *stream = frame.stream.max(*stream);
                 resets.give(1);
@@ -74,7 +82,14 @@ impl FrameBudget {
                 return Ok(());
             }
             idle.take(1)
-        })
+        })?;
+        Ok(began)
+    }
+
+    /// Whether a head began that has not ended. Between two of its frames nothing else may come (RFC 9113, section 6.10),
+    /// so that one that never ends holds the connection.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.head.is_some_and(|last| !last || self.inward.left > 0)
     }
 
     /// Bytes went.
@@ -210,7 +225,7 @@ mod tests {
 
     fn budget() -> FrameBudget {
         let mut budget = FrameBudget::new();
-        assert_eq!(budget.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Ok(()));
+        assert_eq!(budget.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Ok(false));
         budget
     }
 
@@ -253,12 +268,12 @@ mod tests {
     async fn reading_and_time_earn_more() {
         let mut budget = budget();
         let update = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]).repeat(IDLE_BURST as usize);
-        assert_eq!(budget.received(&update), Ok(()));
+        assert_eq!(budget.received(&update), Ok(false));
         budget.sent(&frame(DATA, 0, 1, &[0; 1015]));
-        assert_eq!(budget.received(&update[..13 * 2]), Ok(()));
+        assert_eq!(budget.received(&update[..13 * 2]), Ok(false));
         assert_eq!(budget.received(&update[..13]), Err(Flooded));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(budget.received(&update[..13 * IDLE_A_SECOND as usize]), Ok(()));
+        assert_eq!(budget.received(&update[..13 * IDLE_A_SECOND as usize]), Ok(false));
         assert_eq!(budget.received(&update[..13]), Err(Flooded));
     }
 
@@ -286,5 +301,38 @@ mod tests {
             prop_assert_eq!(seen, frames);
             prop_assert!(cursor.is_between());
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_open_from_its_first_frame_to_the_end_of_its_last(
+            frames in proptest::collection::vec((0..10_u8, any::<bool>(), any::<u8>()), 0..20),
+            cut in 1..40_usize,
+        ) {
+            let mut bytes = vec![0; PREFACE as usize];
+            let (mut open, mut headers) = (false, 0);
+            for (kind, last, length) in frames {
+                let flags = if last { END_HEADERS } else { 0 };
+                bytes.extend(frame(kind, flags, 1, &vec![0xff; usize::from(length)]));
+                open = matches!(kind, HEADERS | CONTINUATION) && !last;
+                headers += usize::from(kind == HEADERS);
+            }
+            let mut budget = FrameBudget::new();
+            let mut began = 0;
+            for piece in bytes.chunks(cut) {
+                began += usize::from(budget.received(piece).expect("few frames"));
+            }
+            prop_assert_eq!(budget.is_in_head(), open);
+            prop_assert!(began <= headers && (began > 0) == (headers > 0));
+        }
+    }
+
+    #[test]
+    fn a_head_is_open_while_its_last_frame_is_not_whole() {
+        let mut budget = FrameBudget::new();
+        budget.received(&[0; PREFACE as usize]).expect("the preface");
+        let head = frame(HEADERS, END_HEADERS, 1, &[0xff; 8]);
+        assert_eq!((budget.received(&head[..12]), budget.is_in_head()), (Ok(true), true));
+        assert_eq!((budget.received(&head[12..]), budget.is_in_head()), (Ok(false), false));
     }
 }

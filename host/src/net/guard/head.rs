@@ -16,6 +16,8 @@ pub enum Refusal {
     TooLarge,
     /// It asks for a transfer coding other than chunked.
     Coding,
+    /// It came too slowly.
+    Late,
 }
 
 /// How large a head may be.

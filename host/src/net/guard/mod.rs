@@ -34,7 +34,7 @@ pub struct Guarded<S> {
 #[derive(Debug)]
 enum Guard {
     Plain(Box<Plain>),
-    Frames(Box<FrameBudget>),
+    Frames(Box<FrameBudget>, Arc<Activity>),
 }
 
 impl<S> Guarded<S> {
@@ -44,21 +44,22 @@ impl<S> Guarded<S> {
     }
 
     /// Guards a connection that speaks HTTP/2.
-    pub fn frames(stream: S) -> Self {
-        Self { stream, guard: Guard::Frames(Box::new(FrameBudget::new())) }
+    pub fn frames(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, guard: Guard::Frames(Box::new(FrameBudget::new()), activity) }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, guard } = &mut *self;
-        let budget = match guard {
+        let (budget, activity) = match guard {
             Guard::Plain(plain) => return plain.poll_read(stream, cx, buf),
-            Guard::Frames(budget) => budget,
+            Guard::Frames(budget, activity) => (budget, activity),
         };
         let before = buf.filled().len();
         ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
-        if budget.received(&buf.filled()[before..]).is_ok() {
+        if let Ok(began) = budget.received(&buf.filled()[before..]) {
+            activity.framed(began, budget.is_in_head());
             return Poll::Ready(Ok(()));
         }
         buf.set_filled(before);
@@ -73,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        if let Guard::Frames(budget) = &mut self.guard {
+        if let Guard::Frames(budget, _) = &mut self.guard {
             budget.sent(&buf[..written]);
         }
         Poll::Ready(Ok(written))
@@ -101,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        if let Guard::Frames(budget) = &mut self.guard {
+        if let Guard::Frames(budget, _) = &mut self.guard {
             let mut left = written;
             for buf in bufs {
                 let count = left.min(buf.len());

@@ -84,6 +84,9 @@ impl Plain {
         if self.activity.is_tunnel() {
             self.ready = self.held.len();
         }
+        if self.activity.is_late() && self.ended.is_none() {
+            self.refuse(Refusal::Late);
+        }
         loop {
             if self.ready > 0 {
                 self.hand_out(buf);

@@ -6,6 +6,7 @@ mod asymmetric;
 mod hash;
 mod keys;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
@@ -53,8 +54,8 @@ impl Crypto {
     }
 
     /// The secrets that matched: name and slot (0 is the newest).
-    pub(crate) fn used(&self) -> &[Used] {
-        &self.used
+    pub(crate) fn take_used(&mut self) -> Vec<Used> {
+        std::mem::take(&mut self.used)
     }
 
     /// Takes `bytes` off the budget; `false` when it is used up.
@@ -115,7 +116,7 @@ struct Content<'a> {
 }
 
 enum Piece<'a> {
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     Body(&'a Payload),
     Secret(&'a Key),
 }
@@ -175,8 +176,8 @@ fn resolve<'a>(
     let mut pieces = Vec::with_capacity(parts.len());
     for part in parts {
         pieces.push(match part {
-            Part::Text(text) => Piece::Bytes(text.as_bytes().to_vec()),
-            Part::Bytes(bytes) => Piece::Bytes(bytes.clone()),
+            Part::Text(text) => Piece::Bytes(text.as_bytes().into()),
+            Part::Bytes(bytes) => Piece::Bytes(bytes.into()),
             Part::Body(_) => Piece::Body(body),
             Part::BodyDigest((_, hash, encoding)) => {
                 if !spend(body.length()) {
@@ -184,7 +185,7 @@ fn resolve<'a>(
                 }
                 let mut sum = Sum::new(*hash);
                 body.for_each(|piece| sum.update(piece))?;
-                Piece::Bytes(encode(&sum.finish(), *encoding))
+                Piece::Bytes(encode(&sum.finish(), *encoding).into())
             }
             Part::Secret(key) => Piece::Secret(key),
         });

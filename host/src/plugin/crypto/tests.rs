@@ -71,7 +71,7 @@ fn hmac_sha256_matches_rfc_4231_case_2() {
     let matched = state.hmac_matches(key(KeyForm::Text), Hash::Sha256, vec![body()], vec![vec![0; 32], right]);
     assert!(matches!(matched, Ok(Ok(true))));
     assert!(evidence(&state).proved.is_some());
-    assert_eq!(state.call.as_ref().expect("a call").crypto.used(), [("signing".into(), 0)]);
+    assert_eq!(state.call.as_mut().expect("a call").crypto.take_used(), [("signing".into(), 0)]);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_older_of_two_secrets_matches_and_says_so() {
     let right = unhex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     let matched = state.hmac_matches(key(KeyForm::Text), Hash::Sha256, vec![body()], vec![right]);
     assert!(matches!(matched, Ok(Ok(true))));
-    assert_eq!(state.call.as_ref().expect("a call").crypto.used(), [("signing".into(), 1)]);
+    assert_eq!(state.call.as_mut().expect("a call").crypto.take_used(), [("signing".into(), 1)]);
 }
 
 #[test]

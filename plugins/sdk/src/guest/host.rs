@@ -2,7 +2,7 @@
 
 use super::imports::tollgate::plugin as wit;
 use crate::crypto::{Algorithm, CryptoError, Encoding, Hash, Key, KeyForm, Part};
-use crate::request::{Level, Protocol};
+use crate::request::{Level, Protocol, TextError};
 
 /// Ends the call: the plugin's fault, not the sender's. The reason goes to the log without the weight of a panic.
 pub(crate) fn fault(reason: &str) -> ! {
@@ -75,6 +75,13 @@ impl<'a> Handle<'a> {
 
     pub(crate) fn event_type(self) -> Option<String> {
         self.request.event_type()
+    }
+
+    pub(crate) fn text(self, name: &str) -> Result<Option<String>, TextError> {
+        self.request.text(name).map_err(|error| match error {
+            wit::http::TextError::Repeated => TextError::Repeated,
+            wit::http::TextError::NotUtf8 => TextError::NotUtf8,
+        })
     }
 
     pub(crate) fn header(self, name: &str) -> Option<Vec<u8>> {

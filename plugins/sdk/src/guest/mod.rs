@@ -4,6 +4,8 @@
 mod arena;
 mod exports;
 pub(crate) mod host;
+#[cfg(feature = "process")]
+mod process;
 
 pub use exports::{ExportedPropagator, ExportedRouter, ExportedVerifier};
 

@@ -2,7 +2,7 @@
 
 use super::{FakeRequest, FakeResponse, crypto};
 use crate::crypto::{Algorithm, CryptoError, Hash, Key, Part};
-use crate::request::{Level, Protocol};
+use crate::request::{Level, Protocol, TextError};
 
 /// Where the component would trap, a test panics.
 pub(crate) fn fault(reason: &str) -> ! {
@@ -61,6 +61,15 @@ impl Handle<'_> {
 
     pub(crate) fn event_type(self) -> Option<String> {
         self.0.event_type.clone()
+    }
+
+    pub(crate) fn text(self, name: &str) -> Result<Option<String>, TextError> {
+        let mut values = self.values(name);
+        match (values.pop(), values.is_empty()) {
+            (None, _) => Ok(None),
+            (Some(_), false) => Err(TextError::Repeated),
+            (Some(value), true) => String::from_utf8(value).map(Some).map_err(|_| TextError::NotUtf8),
+        }
     }
 
     pub(crate) fn header(self, name: &str) -> Option<Vec<u8>> {
