@@ -253,6 +253,8 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use std::net::IpAddr;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
@@ -391,5 +393,35 @@ mod tests {
         let mut map = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         join_cookies(&mut map);
         assert_eq!(shown(&map), ["cookie: a=1; b=2"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_client_is_one_that_was_named(list in "([0-9.:\\[\\]a-f]{0,12}|10\\.0\\.0\\.[0-9]|192\\.0\\.2\\.[0-9](:80)?|, ?){0,6}") {
+            let trusted = |address: IpAddr| address.to_string().starts_with("10.");
+            let map = headers(&[("x-forwarded-for", list.as_str())]);
+            if let Some(client) = client(&map, trusted) {
+                prop_assert!(tokens(&map, &X_FORWARDED_FOR).any(|text| forwarded_address(text) == Some(client)));
+            }
+        }
+
+        #[test]
+        fn what_is_added_comes_last(said in "[ -~]{0,30}", trusted in any::<bool>()) {
+            let mut map = headers(&[("x-forwarded-for", said.as_str()), ("forwarded", said.as_str())]);
+            add_forwarded(&mut map, &peer(trusted), "api.test");
+            prop_assert_eq!(tokens(&map, &X_FORWARDED_FOR).last(), Some("192.0.2.7"));
+            prop_assert_eq!(map.get_all(&X_FORWARDED_FOR).iter().count(), 1);
+            prop_assert_eq!(map.get_all(header::FORWARDED).iter().count(), if trusted { 2 } else { 0 });
+        }
+
+        #[test]
+        fn nothing_that_connection_names_is_left(named in "[a-z-]{1,8}(, ?[a-z-]{1,8}){0,3}") {
+            let mut map = headers(&[("connection", named.as_str()), ("a", "1"), ("b-c", "2")]);
+            named.split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok()).for_each(|name| {
+                map.append(name, HeaderValue::from_static("x"));
+            });
+            strip_hop_by_hop(&mut map);
+            prop_assert!(named.split(',').all(|name| !map.contains_key(name.trim())));
+        }
     }
 }

@@ -82,6 +82,8 @@ fn is_hex(text: &str, length: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -115,5 +117,27 @@ mod tests {
     fn a_new_trace_is_never_zero() {
         let root = TraceContext::root([0; 3]);
         assert_eq!(TraceContext::parse(root.to_string().as_bytes()), Some(root));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(chance in any::<[u64; 3]>(), span in any::<u64>()) {
+            let trace = TraceContext::root(chance).child(span);
+            prop_assert_eq!(TraceContext::parse(trace.field().as_bytes()), Some(trace));
+        }
+
+        #[test]
+        fn what_is_read_is_well_formed(field in "[0-9a-fA-F]{2}-[0-9a-f]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{2}(-.*)?|\\PC{0,60}") {
+            if let Some(trace) = TraceContext::parse(field.as_bytes()) {
+                prop_assert_eq!(TraceContext::parse(trace.field().as_bytes()), Some(trace));
+                let id = format!("{:032x}", trace.trace_id());
+                prop_assert!(field.contains(&id));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_answered(field in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _answered = TraceContext::parse(&field);
+        }
     }
 }

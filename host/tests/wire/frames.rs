@@ -20,6 +20,7 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// One frame as it goes over the wire (RFC 9113, section 4.1).
@@ -143,6 +144,18 @@ impl H2 {
             }
         }
         End::Closed(goodbye)
+    }
+
+    /// Reads until a ping is answered; `Some` when the connection ends instead, with what the gateway said.
+    pub(crate) async fn until_ping(&mut self) -> Option<Option<u32>> {
+        loop {
+            match self.next().await {
+                None => return Some(None),
+                Some(came) if came.kind == GOAWAY => return Some(Some(came.code())),
+                Some(came) if came.kind == PING => return None,
+                Some(_) => {}
+            }
+        }
     }
 
     /// Sends a whole request and waits for its end.
