@@ -8,6 +8,7 @@ pub mod ids;
 pub mod names;
 pub mod path;
 pub mod payload;
+pub mod pem;
 pub mod secret;
 pub mod sizes;
 pub mod worker;
