@@ -9,6 +9,7 @@ mod hot;
 mod layers;
 mod misbehaving;
 mod process;
+mod slow_readers;
 mod vectors;
 
 /// The real binary, built by cargo before this one runs.

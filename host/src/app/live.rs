@@ -2,12 +2,13 @@
 //! in with one step. A bad one changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 
-use super::{StartError, Surroundings};
+use super::{Environment, StartError, Surroundings};
 use crate::admin::Access;
 use crate::base::clock::Clock;
 use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
@@ -21,6 +22,7 @@ use crate::plugin::registry::{self, Observer, Plugins};
 use crate::store::{DeliveryState, EventStore};
 use crate::telemetry::labels::{PluginReload, ReloadOutcome};
 use crate::telemetry::registry::{Known, Metrics};
+use crate::upstream::tls::{self, Tls};
 
 /// Everything that a reload needs and changes.
 pub(super) struct Live {
@@ -41,7 +43,26 @@ pub(super) struct Live {
 /// What the generation that serves was built from.
 struct Loaded {
     plan: Arc<Plan>,
+    read: Read,
+}
+
+/// What was read from where the plan and the environment say.
+#[derive(Clone)]
+pub(super) struct Read {
     secrets: BTreeMap<SecretName, Secret>,
+    tls: BTreeMap<ProductName, Arc<Tls>>,
+}
+
+impl Read {
+    pub(super) fn of(plan: &Plan, environment: &Environment) -> Result<Self, Problems> {
+        let secrets = crate::config::secrets::resolve(plan, &**environment);
+        let tls = tls::load(plan, &**environment);
+        match (secrets, tls) {
+            (Ok(secrets), Ok(tls)) => Ok(Self { secrets, tls }),
+            (Err(secrets), Err(tls)) => Err(secrets.and(tls)),
+            (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+        }
+    }
 }
 
 impl std::fmt::Debug for Live {
@@ -69,7 +90,7 @@ impl Live {
     #[allow(clippy::too_many_arguments)]
     pub(super) async fn build(
         plan: Plan,
-        secrets: BTreeMap<SecretName, Secret>,
+        read: Read,
         surroundings: Surroundings,
         engine: &Arc<Engine>,
         metrics: Arc<Metrics>,
@@ -80,16 +101,18 @@ impl Live {
         let observer = Replug { metrics: metrics.clone(), replugged: replugged.clone() };
         let plugins = Plugins::new(engine.clone(), plan.plugins.clone(), Box::new(observer));
         plugins.scan().await;
-        prepare(&metrics, &plan, &secrets);
-        let ground = Ground { metrics: &metrics, workers, plugins: &plugins, secrets: &secrets };
+        let Read { secrets, tls } = &read;
+        prepare(&metrics, &plan, secrets);
+        let ground = Ground { metrics: &metrics, workers, plugins: &plugins, secrets, tls };
         let gateway = build::gateway(&plan, None, &ground);
         fit(&plan, &gateway, &plugins).await?;
+        gateway.start();
         let clock = &surroundings.clock;
         store.adopt(clock.now(), &served(&gateway)).await.map_err(|error| {
             let crate::config::plan::StoreUrl::Sqlite(path) = &plan.store.url;
             StartError::Store(path.clone(), error)
         })?;
-        let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, &secrets)));
+        let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, secrets)));
         Ok(Self {
             current: Arc::new(Current::new(Arc::new(gateway))),
             plugins,
@@ -98,7 +121,7 @@ impl Live {
             access,
             reloaded: Arc::new(Notify::new()),
             surroundings,
-            state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), secrets }),
+            state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), read }),
             workers,
             reloading: Mutex::new(()),
         })
@@ -106,6 +129,15 @@ impl Live {
 
     pub(super) fn plan(&self) -> Arc<Plan> {
         self.state.load().plan.clone()
+    }
+
+    /// The files that what serves was read from: what to watch for changes.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let plan = self.plan();
+        let mut files = vec![plan.file.clone()];
+        files.extend(crate::config::secrets::files(&plan));
+        files.extend(tls::files(&plan, &*self.surroundings.environment));
+        files
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -137,26 +169,26 @@ impl Live {
         let plan = loaded.map_err(|_| Problems::new(vec![]))??;
         let before = self.plan();
         needs_restart(&before, &plan)?;
-        let secrets = crate::config::secrets::resolve(&plan, &*self.surroundings.environment)?;
-        self.publish(plan, secrets).await
+        let read = Read::of(&plan, &self.surroundings.environment)?;
+        self.publish(plan, read).await
     }
 
     /// Builds the generation of what is loaded once more, because plugins changed what they say of themselves.
     pub(super) async fn rebuild(&self) {
         let _one = self.reloading.lock().await;
         let loaded = self.state.load_full();
-        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.secrets.clone()).await {
+        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.read.clone()).await {
             tracing::error!("the configuration no longer fits its plugins:\n{problems}");
         }
     }
 
-    async fn publish(&self, plan: Plan, secrets: BTreeMap<SecretName, Secret>) -> Result<u64, Problems> {
+    async fn publish(&self, plan: Plan, read: Read) -> Result<u64, Problems> {
+        let Read { secrets, tls } = &read;
         let before = self.current.load();
         let plugins_before = self.plan().plugins.clone();
         self.plugins.update(plan.plugins.clone());
-        prepare(&self.metrics, &plan, &secrets);
-        let ground =
-            Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets: &secrets };
+        prepare(&self.metrics, &plan, secrets);
+        let ground = Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets, tls };
         let gateway = build::gateway(&plan, Some(&before), &ground);
         if let Err(problems) = fit(&plan, &gateway, &self.plugins).await {
             self.plugins.update(plugins_before);
@@ -164,8 +196,9 @@ impl Live {
         }
         let generation = gateway.generation;
         let served = served(&gateway);
-        self.access.store(Arc::new(Access::of(&plan.admin, &secrets)));
-        self.state.store(Arc::new(Loaded { plan: Arc::new(plan), secrets }));
+        gateway.start();
+        self.access.store(Arc::new(Access::of(&plan.admin, secrets)));
+        self.state.store(Arc::new(Loaded { plan: Arc::new(plan), read }));
         self.current.publish(Arc::new(gateway));
         match self.store.adopt(self.clock().now(), &served).await {
             Ok((parked, unparked)) if parked + unparked > 0 => {

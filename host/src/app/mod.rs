@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use self::error::StartError;
-use self::live::Live;
+use self::live::{Live, Read};
 use crate::admin::{self, Admin, Health};
 use crate::base::clock::Clock;
 use crate::base::drain::Drain;
@@ -100,7 +100,7 @@ impl App {
     /// Starts everything. Listeners open last, when whatever they need is there. Must run on a runtime that outlives the
     /// gateway: it carries the admin listener, deliveries and reloads.
     pub async fn start(plan: Plan, surroundings: Surroundings) -> Result<Self, StartError> {
-        let secrets = crate::config::secrets::resolve(&plan, &*surroundings.environment)?;
+        let read = Read::of(&plan, &surroundings.environment)?;
         let metrics = Arc::new(Metrics::new());
         let engine =
             Engine::new(surroundings.cache.clone()).map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -109,8 +109,7 @@ impl App {
             .map_err(|error| StartError::Listen("admin".into(), plan.admin.address, error))?;
         let store = open_store(&plan, &metrics).await?;
         let replugged = Arc::new(Notify::new());
-        let live =
-            Live::build(plan, secrets, surroundings, &engine, metrics, store, &replugged, workers.count()).await?;
+        let live = Live::build(plan, read, surroundings, &engine, metrics, store, &replugged, workers.count()).await?;
         let live = Arc::new(live);
 
         let (connections, background, admin_drain) = (Drain::default(), Drain::default(), Drain::default());

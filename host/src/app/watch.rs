@@ -1,4 +1,4 @@
-//! Noticing that the configuration file, a secret's file or a plugin changed.
+//! Noticing that the configuration file, the file of a secret or a certificate, or a plugin changed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) async fn replugged(live: Arc<Live>, replugged: Arc<Notify>, drain: Dr
     }
 }
 
-/// Reloads when the configuration file or a secret's file changed.
+/// Reloads when the configuration file, or the file of a secret or a certificate, changed.
 pub(super) async fn files(live: Arc<Live>, drain: Drain) {
     let mut taken_up = look(&live).await;
     let mut last = taken_up.clone();
@@ -46,14 +46,14 @@ pub(super) async fn files(live: Arc<Live>, drain: Drain) {
 }
 
 async fn look(live: &Live) -> Stamps {
-    let plan = live.plan();
+    let files = live.files();
     let stamps = move || {
-        let files = std::iter::once(plan.file.clone()).chain(crate::config::secrets::files(&plan));
         let stamp = |path: &PathBuf| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len()))
         };
         files
+            .into_iter()
             .map(|path| {
                 let stamp = stamp(&path);
                 (path, stamp)

@@ -75,15 +75,17 @@ impl Observer for Silent {
 }
 
 async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
-    let secrets = match no_secrets {
-        true => None,
-        false => crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)).err(),
+    let env = |name: &str| std::env::var_os(name);
+    let (secrets, tls) = match no_secrets {
+        true => (None, None),
+        false => (crate::config::secrets::resolve(plan, &env).err(), crate::upstream::tls::load(plan, &env).err()),
     };
+    let none = || Problems::new(Vec::new());
     let plugins = match plugins(plan).await {
         Ok(plugins) => check_plugins(plan, &plugins).await,
         Err(why) => vec![plan.source.problem_with("plugins", why)],
     };
-    Problems::new(plugins).and(secrets.unwrap_or_else(|| Problems::new(Vec::new()))).or(())
+    Problems::new(plugins).and(secrets.unwrap_or_else(none)).and(tls.unwrap_or_else(none)).or(())
 }
 
 /// The plugins of the plan's directory, loaded as a gateway would load them.

@@ -31,7 +31,7 @@ pub async fn forward(
     let request = Request::from_parts(head, upload.outgoing());
     let timeouts = &exchange.route.timeouts;
     let patience = Patience { response: timeouts.response, idle: timeouts.idle, deadline: exchange.deadline };
-    let mut response = backend::send(product, request, patience).await?;
+    let mut response = backend::send(product, request, exchange.protocol, patience).await?;
     strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     Ok(response)

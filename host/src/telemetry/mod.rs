@@ -5,3 +5,4 @@ pub mod logging;
 pub mod product;
 pub mod registry;
 pub mod trace;
+pub mod upstream;

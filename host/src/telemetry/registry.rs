@@ -13,6 +13,7 @@ use prometheus::{
 
 use super::labels::{CallOutcome, DeliveryOutcome, FaultReason, Hook, PluginReload, ReloadOutcome, WebhookOutcome};
 use super::product::{NO_PRODUCT, ProductMetrics};
+use super::upstream::{Retries, UpstreamHealth};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -36,8 +37,9 @@ pub struct Metrics {
     pub(super) errors: IntCounterVec,
     pub(super) duration: HistogramVec,
     pub(super) stream_duration: HistogramVec,
-    /// `gateway_upstream_retries_total{product,reason}`
-    pub upstream_retries: IntCounterVec,
+    /// `gateway_upstream_healthy{product,upstream}`, 1 or 0
+    pub upstream_healthy: UpstreamHealth,
+    pub(super) upstream_retries: IntCounterVec,
     /// `gateway_plugin_calls_total{plugin,hook,outcome}`
     pub plugin_calls: IntCounterVec,
     /// `gateway_plugin_call_duration_seconds{plugin,hook}`
@@ -132,6 +134,11 @@ impl Metrics {
                 by_product,
                 &STREAM_SECONDS,
             ),
+            upstream_healthy: UpstreamHealth::new(made.gauges(
+                "gateway_upstream_healthy",
+                "Whether an upstream gets requests.",
+                &["product", "upstream"],
+            )),
             upstream_retries: made.counters(
                 "gateway_upstream_retries_total",
                 "Requests sent to an upstream once more.",
@@ -193,10 +200,16 @@ impl Metrics {
         Arc::new(ProductMetrics::resolve(self, name))
     }
 
+    /// The retries of one product, resolved.
+    pub fn retries(&self, product: &str) -> Retries {
+        Retries::resolve(self, product)
+    }
+
     /// Makes the series of every known label value, at zero.
     pub fn prepare(&self, known: &Known<'_>) {
         for product in &known.products {
             self.product(product);
+            self.retries(product);
             self.webhook_delivery.with_label_values(&[product]);
             for outcome in DeliveryOutcome::ALL {
                 self.webhook_deliveries.with_label_values(&[*product, outcome.as_str()]);
@@ -323,6 +336,7 @@ mod tests {
             secrets: vec![("s", 1)],
             states: vec!["due"],
         });
+        let _healthy = metrics.upstream_healthy.of("p", "http://a");
         for family in metrics.registry.gather() {
             assert!(guide.contains(&format!("`{}`", family.name())), "{}", family.name());
         }

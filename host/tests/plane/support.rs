@@ -25,6 +25,7 @@ use tollgate::plugin::registry::{Observer, Plugins};
 use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
 use tollgate::telemetry::labels::PluginReload;
 use tollgate::telemetry::registry::Metrics;
+use tollgate::upstream::tls;
 use tollgate::webhook::ingest::Webhooks;
 
 /// Nothing here takes this long unless it hangs.
@@ -40,7 +41,7 @@ pub fn name(text: &str) -> ProductName {
 }
 
 /// One listener on a free port, an `echo` product at `/echo/{*rest}`, and nobody trusted.
-const BASE: &str = r#"
+pub const BASE: &str = r#"
 [listener.public]
 address = "127.0.0.1:0"
 [trust]
@@ -104,7 +105,11 @@ impl Observer for Nobody {
 }
 
 fn built(plan: &Plan, previous: Option<&Gateway>, metrics: &Metrics, plugins: &Plugins) -> Gateway {
-    build::gateway(plan, previous, &build::Ground { metrics, workers: 2, plugins, secrets: &BTreeMap::new() })
+    let tls = tls::load(plan, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let ground = build::Ground { metrics, workers: 2, plugins, secrets: &BTreeMap::new(), tls: &tls };
+    let gateway = build::gateway(plan, previous, &ground);
+    gateway.start();
+    gateway
 }
 
 /// A running gateway.

@@ -9,10 +9,6 @@ const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
     ("listener.NAME", "tls"),
     ("listener.NAME", "proxy_protocol"),
-    ("product.NAME", "health"),
-    ("product.NAME", "tls"),
-    ("product.NAME", "retries"),
-    ("product.NAME", "breaker"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
     ("route.NAME", "rewrite"),
@@ -24,12 +20,7 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[
-    ("product.NAME.upstreams", "h2c"),
-    ("product.NAME.upstreams", "https"),
-    ("route.NAME.webhook.mode", "sync"),
-    ("store.url", "postgres"),
-];
+const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
