@@ -9,6 +9,8 @@ mod hot;
 mod layers;
 mod misbehaving;
 mod process;
+mod reload;
+mod routes;
 mod slow_readers;
 mod vectors;
 

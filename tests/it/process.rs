@@ -1,8 +1,11 @@
 //! The real binary: killed, asked to stop, and given more than memory should hold.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 use tollgate_tests::signing::{self, Signed};
@@ -166,4 +169,48 @@ async fn a_100_mib_payload_is_verified_in_constant_memory() {
     let grown = gateway.memory("VmHWM").saturating_sub(idle);
     assert!(grown < 24 * MIB, "memory grew by {} MiB for a body of 100", grown / MIB);
     println!("memory at idle {} MiB, grown by {} KiB", idle / MIB, grown / 1024);
+}
+
+/// The components a compile cache holds, and when each was written. Beside them are counts of their use and hidden files.
+fn compiled(cache: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![cache.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !entry.file_name().to_string_lossy().starts_with('.') && path.extension().is_none() {
+                found.insert(path, entry.metadata().and_then(|about| about.modified()).expect("a time"));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_was_compiled_survives_a_restart() {
+    let _turn = turns::shared().await;
+    let peer = Peer::scripted([]).await;
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let setup = setup(&peer, "").env("TOLLGATE_CACHE_DIR", cache.path().to_str().expect("a path in UTF-8"));
+    // A component that had to be compiled would be written, and written anew where it was there already.
+    let mut seen = Vec::new();
+    for start in 0..3 {
+        let mut gateway = started(&setup).await;
+        let signed = signing::github(SECRET, format!("{start}").as_bytes());
+        assert_eq!(gateway.connect().await.post("/hook", &signed).await.unwrap().became(), (202, "accepted".into()));
+        gateway.terminate();
+        assert!(gateway.ended().await.success());
+        seen.push(compiled(cache.path()));
+    }
+    assert_eq!(seen[0].len(), 1, "{seen:?}");
+    assert!(seen.iter().all(|now| *now == seen[0]), "{seen:?}");
+
+    // And what is not there is compiled.
+    fs::remove_file(seen[0].keys().next().expect("one")).expect("it goes");
+    let gateway = started(&setup).await;
+    let signed = signing::github(SECRET, b"anew");
+    assert_eq!(gateway.connect().await.post("/hook", &signed).await.unwrap().became(), (202, "accepted".into()));
+    eventually("a component in the cache", || async { (compiled(cache.path()).len() == 1).then_some(()) }).await;
 }

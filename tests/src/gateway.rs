@@ -11,6 +11,7 @@ use http::Method;
 use tollgate::app::{App, StartError, Surroundings};
 use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
+use tollgate::config::problem::Problems;
 use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
 
 use crate::client::{Answer, Connection, Wire};
@@ -65,9 +66,20 @@ impl TestGateway {
         self.setup
     }
 
+    /// Reads its configuration again, as SIGHUP asks for.
+    pub async fn reload(&self) -> Result<u64, Problems> {
+        soon("a reload", self.app.reload()).await
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the listener called `name` listens.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let listener = self.app.addresses().iter().find(|(listener, _)| listener.as_str() == name);
+        *listener.unwrap_or_else(|| panic!("there is no listener {name}")).1
     }
 
     /// The time, Unix seconds.

@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::signing::hex;
@@ -33,6 +37,9 @@ pub enum Reply {
     With(u16, &'static str, String),
     /// Waits to be [released](Peer::release), then answers 200.
     Hold,
+    /// Streams an event at once, and one each such time until it is [released](Peer::release); without a time just the
+    /// one, and then nothing.
+    Events(Option<Duration>),
     /// Never answers.
     Hang,
     /// Closes the connection.
@@ -184,7 +191,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> io::Result<Response<Full<Bytes>>> {
+type Answered = Response<BoxBody<Bytes, Infallible>>;
+
+async fn answer(request: Request<Incoming>, shared: &Shared) -> io::Result<Answered> {
     let delivery = read(request).await?;
     let reply = {
         let mut script = shared.script.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +209,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> io::Result<Respo
     answered
 }
 
-async fn reply_with(reply: Reply, shared: &Shared) -> io::Result<Response<Full<Bytes>>> {
+async fn reply_with(reply: Reply, shared: &Shared) -> io::Result<Answered> {
     let response = match reply {
         Reply::Status(status) => Response::builder().status(status),
         Reply::With(status, name, value) => Response::builder().status(status).header(name, value),
@@ -210,10 +219,53 @@ async fn reply_with(reply: Reply, shared: &Shared) -> io::Result<Response<Full<B
             waited.map_err(io::Error::other)?;
             Response::builder()
         }
+        Reply::Events(every) => {
+            let response = Response::builder().header("content-type", "text/event-stream");
+            let events = BodyExt::boxed(Events::start(every, shared.released.subscribe()));
+            return response.body(events).map_err(io::Error::other);
+        }
         Reply::Hang => std::future::pending::<Result<_, Infallible>>().await.expect("never comes"),
         Reply::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
-    response.body(Full::new(Bytes::from_static(b"ok"))).map_err(io::Error::other)
+    response.body(Full::new(Bytes::from_static(b"ok")).boxed()).map_err(io::Error::other)
+}
+
+/// A stream of events.
+struct Events(mpsc::Receiver<Bytes>);
+
+impl Events {
+    /// It ends when it is released.
+    fn start(every: Option<Duration>, mut released: watch::Receiver<bool>) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for number in 1.. {
+                if sender.send(format!("data: {number}\n\n").into()).await.is_err() {
+                    return;
+                }
+                let pause = async {
+                    match every {
+                        Some(every) => tokio::time::sleep(every).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = pause => {}
+                    _ = released.wait_for(|released| *released) => return,
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Self(receiver)
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
 }
 
 async fn read(request: Request<Incoming>) -> io::Result<Delivery> {

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::client::Connection;
+use crate::client::{Answer, Connection};
 use crate::setup::Setup;
 use crate::{eventually, plugins, soon};
 
@@ -23,6 +25,7 @@ pub struct GatewayProcess {
     child: Child,
     lines: Arc<watch::Sender<Vec<String>>>,
     address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl GatewayProcess {
@@ -30,13 +33,15 @@ impl GatewayProcess {
     pub async fn start(binary: &Path, setup: &Setup) -> Self {
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(setup.config()).current_dir(setup.folder());
-        command.envs(&setup.environment).env("TOLLGATE_CACHE_DIR", plugins::cache());
+        command.env("TOLLGATE_CACHE_DIR", plugins::cache()).envs(&setup.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(watch::Sender::new(Vec::new()));
         listen(child.stderr.take().expect("it is piped"), lines.clone());
-        let mut process = Self { child, lines, address: "127.0.0.1:0".parse().expect("an address") };
+        let nowhere = "127.0.0.1:0".parse().expect("an address");
+        let mut process = Self { child, lines, address: nowhere, admin: nowhere };
         let line = process.line("tollgate serves").await;
-        process.address = address_in(&line);
+        process.address = address_after(&line, "listeners");
+        process.admin = address_after(&line, "admin");
         process
     }
 
@@ -59,6 +64,31 @@ impl GatewayProcess {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the configuration again, through the admin listener; answers once it serves, or says why not.
+    pub async fn reload(&self, admin: &mut Connection) -> Answer {
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        let reloading = admin.request(Method::POST, "/api/reload", &json, Bytes::new());
+        soon("a reload", reloading).await.expect("the admin listener answers")
+    }
+
+    /// A connection to its admin listener.
+    pub async fn connect_admin(&self) -> Connection {
+        soon("a connection", Connection::open(self.admin)).await.expect("the admin listener accepts")
+    }
+
+    /// A sample of its metrics, as written; nothing when it is not there.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let mut admin = self.connect_admin().await;
+        let answer = soon("metrics", admin.request(Method::GET, "/metrics", &[], Bytes::new())).await.expect("metrics");
+        let text = String::from_utf8(answer.body.to_vec()).expect("metrics are text");
+        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Asks it to reload.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("a child can be signalled");
     }
 
     /// A connection that is kept.
@@ -116,9 +146,9 @@ fn listen(stderr: ChildStderr, lines: Arc<watch::Sender<Vec<String>>>) {
     });
 }
 
-/// The public listener's address, from the log line that says where it serves.
-fn address_in(line: &str) -> SocketAddr {
-    let (_, rest) = line.split_once("listeners").expect("the line names the listeners");
+/// The first address after `what`, in the log line that says where it serves.
+fn address_after(line: &str, what: &str) -> SocketAddr {
+    let (_, rest) = line.split_once(what).unwrap_or_else(|| panic!("expected {what} in {line}"));
     let at = rest.find("127.0.0.1:").expect("a listener on loopback");
     let text = rest[at..].split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).next().unwrap_or_default();
     text.parse().unwrap_or_else(|_| panic!("expected an address in {line}"))

@@ -32,9 +32,11 @@ impl Setup {
         setup
     }
 
-    /// Writes another configuration.
+    /// Writes another configuration, whole from the first moment.
     pub fn write(&self, toml: &str) {
-        fs::write(self.config(), format!("{LISTENERS}{toml}")).expect("a configuration is written");
+        let draft = self.folder().join(".tollgate.toml.draft");
+        fs::write(&draft, format!("{LISTENERS}{toml}")).expect("a draft is written");
+        fs::rename(draft, self.config()).expect("a configuration is put in place");
     }
 
     /// Sets a variable of the gateway's environment.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
@@ -36,6 +37,8 @@ pub(super) struct Live {
     surroundings: Surroundings,
     state: ArcSwap<Loaded>,
     workers: usize,
+    /// Whether the store knows where events of this generation may be delivered.
+    adopted: AtomicBool,
     /// One reload at a time.
     reloading: Mutex<()>,
 }
@@ -123,6 +126,7 @@ impl Live {
             surroundings,
             state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), read }),
             workers,
+            adopted: AtomicBool::new(true),
             reloading: Mutex::new(()),
         })
     }
@@ -200,15 +204,24 @@ impl Live {
         self.access.store(Arc::new(Access::of(&plan.admin, secrets)));
         self.state.store(Arc::new(Loaded { plan: Arc::new(plan), read }));
         self.current.publish(Arc::new(gateway));
-        match self.store.adopt(self.clock().now(), &served).await {
+        if !self.adopted.load(Ordering::Relaxed) || served != self::served(&before) {
+            self.adopt(&served).await;
+        }
+        self.reloaded.notify_one();
+        Ok(generation)
+    }
+
+    /// Tells the store where events may be delivered now. That is a commit, and so the dearest step of a reload.
+    async fn adopt(&self, served: &[(RouteName, ProductName)]) {
+        let adopted = self.store.adopt(self.clock().now(), served).await;
+        self.adopted.store(adopted.is_ok(), Ordering::Relaxed);
+        match adopted {
             Ok((parked, unparked)) if parked + unparked > 0 => {
                 tracing::warn!(parked, unparked, "deliveries whose route or product is gone are parked");
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "deliveries of removed routes were not parked"),
         }
-        self.reloaded.notify_one();
-        Ok(generation)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::command::{ConfigFile, EXIT_USAGE};
+use super::command::{ConfigFile, EXIT_USAGE, refused};
 use super::terminal;
 use crate::app::Surroundings;
 use crate::base::names::{PluginName, SecretName};
@@ -49,9 +49,9 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
         }
         Err(problems) => {
             let count = problems.len();
-            eprintln!("{}", problems.render(terminal::colour()));
+            let code = refused(&problems);
             eprintln!("{count} {}", if count == 1 { "problem" } else { "problems" });
-            (String::new(), ExitCode::from(EXIT_USAGE))
+            (String::new(), code)
         }
     };
     match terminal::say(said) {

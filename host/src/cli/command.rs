@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, dev, events, explain, plugin, run};
+use super::{check, dev, events, explain, plugin, run, terminal};
+use crate::config::plan::Plan;
+use crate::config::problem::Problems;
 
 /// A gateway that proxies every protocol your services speak and never loses a webhook.
 #[derive(Debug, Parser)]
@@ -44,6 +46,19 @@ pub struct ConfigFile {
     /// The configuration
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "tollgate.toml")]
     pub file: PathBuf,
+}
+
+impl ConfigFile {
+    /// The plan, or the exit code after the problems were shown.
+    pub(super) fn load(&self) -> Result<Plan, ExitCode> {
+        crate::config::load(&self.file).map_err(|problems| refused(&problems))
+    }
+}
+
+/// Shows what is wrong with a configuration.
+pub(super) fn refused(problems: &Problems) -> ExitCode {
+    eprintln!("{}", problems.render(terminal::colour()));
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// Runs the command that was typed. Exit codes: 0 done, 1 failed while running, 2 bad usage or bad configuration.

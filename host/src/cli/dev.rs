@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::command::EXIT_USAGE;
+use super::command::{ConfigFile, EXIT_USAGE};
 use super::plugin_build::{self, BuildError, Built, Progress};
 use super::{run, terminal};
 use crate::app::App;
@@ -28,12 +28,10 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let plan = match crate::config::load(&arguments.directory.join("tollgate.toml")) {
+    let config = ConfigFile { file: arguments.directory.join("tollgate.toml") };
+    let plan = match config.load() {
         Ok(plan) => plan,
-        Err(problems) => {
-            eprintln!("{}", problems.render(terminal::colour()));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(code) => return code,
     };
     let out = plan.plugins.directory.clone();
     let sources: Vec<PathBuf> = plan.plugins.sources.clone();

@@ -1,5 +1,7 @@
 //! `tollgate explain`: which route would serve a request, and why the others would not. No traffic, no sockets.
 
+mod told;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -11,7 +13,8 @@ use super::{check, terminal};
 use crate::base::host::normalise_host;
 use crate::base::names::{ListenerName, RouteName};
 use crate::base::path;
-use crate::config::plan::{Backend, Plan, Route};
+use crate::config::plan::{Match, Plan, Route};
+use crate::exchange::cors;
 use crate::gateway::routes::{Asked, Entry, Miss, Reason, RouteTable};
 use crate::gateway::webhook_methods;
 
@@ -36,17 +39,14 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let plan = match crate::config::load(&arguments.config.file) {
+    let plan = match arguments.config.load() {
         Ok(plan) => plan,
-        Err(problems) => {
-            eprintln!("{}", problems.render(terminal::colour()));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(code) => return code,
     };
     let methods = extra_methods(&plan, &arguments.method).await;
     match explain(&plan, &arguments, &methods) {
         Ok(explained) => {
-            let shown = if arguments.json { format!("{explained:#}\n") } else { told(&explained) };
+            let shown = if arguments.json { format!("{explained:#}\n") } else { told::told(&explained) };
             match terminal::say(shown) {
                 Ok(()) if is_served(&explained) => ExitCode::SUCCESS,
                 _ => ExitCode::FAILURE,
@@ -82,7 +82,7 @@ async fn extra_methods(plan: &Plan, method: &str) -> BTreeMap<RouteName, Vec<Met
 fn explain(plan: &Plan, asked: &Arguments, extra: &BTreeMap<RouteName, Vec<Method>>) -> Result<Value, String> {
     let method = Method::from_bytes(asked.method.as_bytes()).map_err(|_| "expected a method, like GET")?;
     let (host, target) = split(&asked.url)?;
-    let path = target.split('?').next().unwrap_or("/");
+    let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
     let path = path::normalise(path).map_err(|error| format!("the path is refused with 400: {error}"))?;
     let headers = headers(&asked.headers)?;
     let listeners: Vec<&ListenerName> =
@@ -94,7 +94,7 @@ fn explain(plan: &Plan, asked: &Arguments, extra: &BTreeMap<RouteName, Vec<Metho
     let table = RouteTable::new(plan.routes.iter().map(|(name, route)| entry(name, route, extra)).collect());
     let mut answers: Vec<(Value, Vec<&str>)> = Vec::new();
     for listener in listeners {
-        let asked = Asked { listener, host: &host, path: &path, method: &method, headers: &headers };
+        let asked = Asked { listener, host: &host, path: &path, method: &method, headers: &headers, preflight: false };
         let answer = answer(plan, &table, asked);
         match answers.iter_mut().find(|(same, _)| *same == answer) {
             Some((_, on)) => on.push(listener.as_str()),
@@ -106,36 +106,30 @@ fn explain(plan: &Plan, asked: &Arguments, extra: &BTreeMap<RouteName, Vec<Metho
         answer
     });
     Ok(json!({
-        "request": { "method": method.as_str(), "host": host, "path": path },
+        "request": { "method": method.as_str(), "host": host, "path": path, "query": query },
         "answers": answers.collect::<Vec<_>>(),
     }))
 }
 
 /// What becomes of the request on one listener.
 fn answer(plan: &Plan, table: &RouteTable<&Route>, asked: Asked<'_>) -> Value {
-    let others: Vec<Value> = table
-        .explain(asked)
-        .into_iter()
-        .filter(|(_, reason)| *reason != Reason::Serves)
-        .map(|(name, reason)| json!({ "route": name.as_str(), "why": why(&reason, plan.routes.get(&name)) }))
-        .collect();
+    let announced = cors::asked_method(asked.method, asked.headers);
+    let asked = cors::standing_for(asked, announced.as_ref(), table, |route| route.policy.cors.as_ref());
+    let other = |(name, reason): (RouteName, Reason)| {
+        let why = why(&reason, table.get(&name).map(|entry| &entry.matcher));
+        json!({ "route": name.as_str(), "why": why })
+    };
+    let others = table.explain(asked).into_iter().filter(|(_, reason)| *reason != Reason::Serves).map(other);
+    let others: Vec<Value> = others.collect();
     match table.find(asked) {
-        Ok(entry) => json!({
-            "route": entry.name.as_str(),
-            "verifier": entry.target.webhook.as_ref().map(|hook| hook.verifier.as_str()),
-            "mode": entry.target.webhook.as_ref().map(|_| "durable"),
-            "product": entry.target.product.as_str(),
-            "upstreams": upstreams(plan, entry.target),
-            "others": others,
-        }),
-        Err(miss) => {
-            let answer = match miss {
-                Miss::NoRoute => "404: no route serves it".to_owned(),
-                Miss::Method(allow) => {
-                    let allow: Vec<&str> = allow.iter().map(Method::as_str).collect();
-                    format!("405: allowed are {}", allow.join(", "))
-                }
-            };
+        Ok(entry) => {
+            let mut answer = told::route(plan, entry, &asked);
+            answer["others"] = others.into();
+            answer
+        }
+        Err(Miss::NoRoute) => json!({ "route": null, "answer": "404: no route serves it", "others": others }),
+        Err(Miss::Method(allow)) => {
+            let answer = format!("405: the path has routes, for {}", told::methods(&allow));
             json!({ "route": null, "answer": answer, "others": others })
         }
     }
@@ -148,14 +142,6 @@ fn entry<'a>(name: &RouteName, route: &'a Route, extra: &BTreeMap<RouteName, Vec
         matcher.methods = webhook_methods(extra.get(name).map_or(&[], Vec::as_slice));
     }
     Entry { name: name.clone(), matcher, target: route }
-}
-
-fn upstreams(plan: &Plan, route: &Route) -> Vec<String> {
-    match plan.products.get(&route.product).map(|product| &product.backend) {
-        Some(Backend::Upstreams(urls)) => urls.iter().map(ToString::to_string).collect(),
-        Some(Backend::Echo) => vec!["built-in echo".into()],
-        None => Vec::new(),
-    }
 }
 
 fn split(url: &str) -> Result<(String, String), String> {
@@ -180,47 +166,22 @@ fn headers(list: &[String]) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-fn why(reason: &Reason, route: Option<&Route>) -> String {
-    match (reason, route.map(|route| &route.matcher)) {
+fn why(reason: &Reason, matcher: Option<&Match>) -> String {
+    match (reason, matcher) {
         (Reason::Serves, _) => "it serves it".into(),
-        (Reason::Listener, _) => "it is not on this listener".into(),
-        (Reason::Host, Some(matcher)) => {
-            let hosts: Vec<String> = matcher.hosts.iter().map(ToString::to_string).collect();
-            format!("it is for the host {}", hosts.join(", "))
-        }
-        (Reason::Host, None) => "it is for other hosts".into(),
-        (Reason::Path, Some(matcher)) => format!("it is for the path {}", matcher.path),
-        (Reason::Path, None) => "it is for other paths".into(),
-        (Reason::Method, _) => "it is for other methods".into(),
-        (Reason::Header(name), _) => format!("its condition on the field {name} does not hold"),
         (Reason::LessSpecific(other), _) => format!("{other} is more specific"),
-    }
-}
-
-fn told(explained: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list =
-        |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let request = &explained["request"];
-    let host = Some(text(&request["host"])).filter(|host| !host.is_empty()).unwrap_or_else(|| "(none)".into());
-    let mut lines = vec![format!("{} {}, host {host}", text(&request["method"]), text(&request["path"]))];
-    for answer in explained["answers"].as_array().into_iter().flatten() {
-        lines.push(format!("listener  {}", list(&answer["listeners"])));
-        if answer["route"].is_null() {
-            lines.push(format!("answer    {}", text(&answer["answer"])));
-        } else {
-            lines.push(format!("route     {}", text(&answer["route"])));
-            if let Some(verifier) = answer["verifier"].as_str() {
-                lines.push(format!("verifier  {verifier} ({})", text(&answer["mode"])));
-            }
-            lines.push(format!("product   {} → {}", text(&answer["product"]), list(&answer["upstreams"])));
+        (Reason::Listener, Some(matcher)) => format!("it is on the listener {} only", told::list(&matcher.listeners)),
+        (Reason::Host, Some(matcher)) => format!("it is for the host {}", told::list(&matcher.hosts)),
+        (Reason::Path, Some(matcher)) => format!("it is for the path {}", matcher.path),
+        (Reason::Method, Some(matcher)) => format!("it takes {} only", told::methods(&matcher.methods)),
+        (Reason::Header(name), Some(matcher)) => {
+            let predicate = matcher.headers.iter().find(|(has, _)| has == name).map(told::predicate);
+            format!("it wants {}", predicate.unwrap_or_else(|| name.to_string()))
         }
-        for other in answer["others"].as_array().into_iter().flatten() {
-            lines.push(format!("not       {}: {}", text(&other["route"]), text(&other["why"])));
+        (Reason::Listener | Reason::Host | Reason::Path | Reason::Method | Reason::Header(_), None) => {
+            "it does not fit".into()
         }
     }
-    lines.push(String::new());
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -235,6 +196,10 @@ mod tests {
 
     /// With this key in `[route.users]`.
     fn explained_with(key: &str, method: &str, url: &str, extra: &[(&str, Method)]) -> Value {
+        explained_by(key, method, url, extra, &[])
+    }
+
+    fn explained_by(key: &str, method: &str, url: &str, extra: &[(&str, Method)], headers: &[&str]) -> Value {
         let text = r#"
             [listener.internal]
             address = "127.0.0.1:0"
@@ -263,7 +228,7 @@ mod tests {
             config: ConfigFile { file: "tollgate.toml".into() },
             method: method.into(),
             url: url.into(),
-            headers: Vec::new(),
+            headers: headers.iter().map(ToString::to_string).collect(),
             listener: None,
             json: true,
         };
@@ -278,7 +243,7 @@ mod tests {
         assert_eq!((&answer["route"], &answer["listeners"]), (&json!("api"), &json!(["public"])));
         assert_eq!(answer["others"][0], json!({ "route": "hooks", "why": "it is for the path /hooks" }));
         assert_eq!(answer["others"][1]["why"], "it is for the host api.example.com");
-        assert_eq!(api["answers"][0]["others"][1]["why"], "it is not on this listener");
+        assert_eq!(api["answers"][0]["others"][1]["why"], "it is on the listener public only");
     }
 
     #[test]
@@ -290,9 +255,59 @@ mod tests {
         assert_eq!(on[1]["others"][0]["why"], "users is more specific");
         let hooks = explained_with("", "POST", "/hooks", &[]);
         assert_eq!(hooks["answers"][0]["listeners"], json!(["internal", "public"]));
-        let told = told(&hooks);
-        assert!(told.contains("verifier  stripe (durable)"), "{told}");
-        assert!(told.contains("product   billing → http://127.0.0.1:9001"), "{told}");
+    }
+
+    #[test]
+    fn people_are_told_everything_a_route_does() {
+        let keys = "rewrite = { strip = \"/v1\" }\nrate = { per_second = 5 }\nlimits = { max_body = \"1MiB\" }\n\
+                    cors = { origins = \"https://a.test\", credentials = true }";
+        let users = explained_with(keys, "GET", "https://api.example.com/v1/users/7?x=1", &[]);
+        assert_eq!(
+            told::told(&users),
+            "GET /v1/users/7?x=1, host api.example.com\n\
+             \n\
+             listener  internal, public\n\
+             route     users (/tollgate.toml:18)\n\
+             matches   /v1/users/{id}; host api.example.com; GET, HEAD\n\
+             cors      https://a.test, with credentials\n\
+             rate      5 a second, 5 at once, by client\n\
+             body      at most 1MiB\n\
+             path      /v1/users/7 → /users/7\n\
+             timeouts  connect 2s, body 30s, response 30s, idle 5m, total off\n\
+             product   inbox → built-in echo\n\
+             not       api: users is more specific\n\
+             not       hooks: it is for the path /hooks\n"
+        );
+        let hooks = explained_with("", "POST", "/hooks", &[]);
+        assert_eq!(
+            told::told(&hooks),
+            "POST /hooks, host (none)\n\
+             \n\
+             listener  internal, public\n\
+             route     hooks (/tollgate.toml:13)\n\
+             matches   /hooks; POST\n\
+             body      at most 25MiB\n\
+             verifier  stripe (durable)\n\
+             \x20         a signed timestamp within 5m; copies are known for 1d\n\
+             path      /hooks, as it is\n\
+             timeouts  connect 2s, body 30s, attempt 15s, total off\n\
+             product   billing → http://127.0.0.1:9001\n\
+             \x20         host: the upstream's own\n\
+             not       api: it is for the path /v1/{*rest}\n\
+             not       users: it is for the host api.example.com\n"
+        );
+    }
+
+    #[test]
+    fn a_preflight_is_explained_as_what_it_announces() {
+        let keys = "cors = { origins = \"https://a.test\" }";
+        let fields = ["origin: https://b.test", "access-control-request-method: GET"];
+        let preflight = explained_by(keys, "OPTIONS", "https://api.example.com/v1/users/7", &[], &fields);
+        assert_eq!(preflight["answers"][0]["route"], "users");
+        assert_eq!(
+            preflight["answers"][0]["cors"],
+            "https://a.test; this preflight is answered by the gateway with 204; this request's origin is not allowed"
+        );
     }
 
     #[test]
@@ -300,7 +315,9 @@ mod tests {
         let nowhere = explained("GET", "/elsewhere", &[]);
         assert_eq!(nowhere["answers"][0]["answer"], "404: no route serves it");
         assert!(!is_served(&nowhere));
-        assert_eq!(explained("GET", "/hooks", &[])["answers"][0]["answer"], "405: allowed are POST");
+        let hooks = explained("GET", "/hooks", &[]);
+        assert_eq!(hooks["answers"][0]["answer"], "405: the path has routes, for POST");
+        assert_eq!(hooks["answers"][0]["others"][1]["why"], "it takes POST only");
     }
 
     #[test]

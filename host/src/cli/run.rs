@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::command::{ConfigFile, EXIT_USAGE};
-use super::terminal;
+use super::command::{ConfigFile, EXIT_USAGE, refused};
 use crate::app::{App, StartError, Surroundings};
 use crate::config::plan::{LogFormat, Plan};
 use crate::telemetry::logging::{self, Lines};
@@ -22,12 +21,9 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> ExitCode {
-    let plan = match crate::config::load(&arguments.config.file) {
+    let plan = match arguments.config.load() {
         Ok(plan) => plan,
-        Err(problems) => {
-            eprintln!("{}", problems.render(terminal::colour()));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(code) => return code,
     };
     if let Err(error) = start_logging(&plan) {
         eprintln!("error: {error}");
@@ -65,10 +61,7 @@ pub(super) fn start_logging(plan: &Plan) -> Result<(), logging::LoggingError> {
 
 fn not_started(error: &StartError) -> ExitCode {
     match error {
-        StartError::Problems(problems) => {
-            eprintln!("{}", problems.render(terminal::colour()));
-            ExitCode::from(EXIT_USAGE)
-        }
+        StartError::Problems(problems) => refused(problems),
         other => {
             eprintln!("error: {other}");
             ExitCode::FAILURE

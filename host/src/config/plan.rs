@@ -1,6 +1,8 @@
 //! What is true of a configuration once it was read and checked: no text left to parse, no default left to fill in,
 //! no reference that leads nowhere. A [`Plan`] is pure data; making one opens no socket and reads no secret.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use crate::base::digest::Digest;
 use crate::base::names::{ListenerName, PluginName, ProductName, RouteName, SecretName};
 use crate::base::sizes::ByteSize;
 
+pub use self::policy::{Cors, Origins, Policy, Rate, RateBy, Rewrite};
 use super::problem::Source;
 
 /// A whole configuration.
@@ -399,6 +402,8 @@ pub struct Route {
     pub product: ProductName,
     /// Resolved against the product's.
     pub timeouts: Timeouts,
+    /// What it adds of its own.
+    pub policy: Policy,
     /// There when it takes webhooks.
     pub webhook: Option<Webhook>,
 }

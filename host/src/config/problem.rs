@@ -238,6 +238,11 @@ impl Source {
         }
     }
 
+    /// `file:line` of `key` (dotted, from the root), or of the nearest table round it that is written.
+    pub fn line(&self, key: &str) -> String {
+        format!("{}:{}", self.file.display(), self.place(self.span(key)).line)
+    }
+
     /// Where the value of `key` is, or the nearest table round it that is written, or the file's start.
     pub(super) fn span(&self, key: &str) -> Span {
         self.nearest(key).unwrap_or_default()

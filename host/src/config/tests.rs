@@ -7,8 +7,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::plan::{
-    Backend, Balance, Breaker, Delivery, FixedAnswer, HeaderPredicate, HostPattern, HostPolicy, Limits, LogFormat,
-    PathPattern, Segment, StoreUrl, Timeouts, Tolerance, UpstreamScheme, UpstreamTls, UpstreamUrl,
+    Backend, Balance, Breaker, Cors, Delivery, FixedAnswer, HeaderPredicate, HostPattern, HostPolicy, Limits,
+    LogFormat, Origins, PathPattern, Policy, Rate, RateBy, Rewrite, Segment, StoreUrl, Timeouts, Tolerance,
+    UpstreamScheme, UpstreamTls, UpstreamUrl,
 };
 use super::*;
 use crate::base::sizes::ByteSize;
@@ -92,6 +93,14 @@ fn the_reference_configuration_loads() {
     assert_eq!(api.product.as_str(), "billing");
     assert_eq!(api.timeouts.response, Some(seconds(10)), "the product's");
     assert!(api.webhook.is_none());
+    let policy = &api.policy;
+    let v1 = vec![Segment::Literal("v1".to_owned())];
+    assert_eq!(policy.rewrite, Some(Rewrite { strip: v1, add: "/".to_owned() }));
+    assert_eq!(policy.rate, Some(Rate { per_second: 50.0, burst: 100, by: RateBy::Client }));
+    let origins = Origins::These(vec![HeaderValue::from_static("https://app.example.com")]);
+    let methods = vec![Method::GET, Method::POST];
+    let cors = Cors { origins, credentials: true, methods, headers: None, expose: None, max_age: None };
+    assert_eq!(policy.cors, Some(cors));
 
     let stripe = plan.routes["stripe"].webhook.as_ref().unwrap();
     assert_eq!(stripe.tolerance, Tolerance::Required(seconds(300)), "written by the route");
@@ -132,6 +141,7 @@ fn what_is_not_written_has_the_documented_default() {
     assert_eq!(app.breaker, Some(Breaker { failures: 5, pause: seconds(30) }));
     let route = &plan.routes["hook"];
     assert!(route.matcher.hosts.is_empty() && route.matcher.methods.is_empty() && route.matcher.listeners.is_empty());
+    assert_eq!(route.policy, Policy::default());
     let webhook = route.webhook.as_ref().unwrap();
     assert_eq!(webhook.max_body, ByteSize(25 << 20));
     assert_eq!(webhook.tolerance, Tolerance::Default(seconds(300)));
@@ -176,11 +186,10 @@ fn what_is_not_served_yet_is_refused_and_nothing_else() {
             "`listener.secure.tls`",
             "`product.billing.limits.websockets`",
             "`product.billing.sign`",
-            "`route.api.cors`",
             "`route.api.plugin`",
-            "`route.api.rate`",
-            "`route.api.rewrite`",
-            "`route.live.limits`",
+            "`route.live.limits.message_bytes`",
+            "`route.live.limits.ping`",
+            "`route.live.limits.websockets`",
             "`route.stripe.webhook.order_by`",
             "`trace`",
         ]
@@ -245,6 +254,16 @@ fn a_file_of_something_else_is_given_up_on() {
     let found = problems(&lines);
     assert_eq!(found.len(), 1001);
     assert_eq!(found[0], "tollgate.toml: more than 1000 problems, the others are not shown");
+}
+
+#[test]
+fn two_routes_for_the_same_requests_are_both_named_with_their_places() {
+    let second = "[route.other]\npath = \"/hook\"\nmethod = \"POST\"\nproduct = \"app\"\n";
+    assert_eq!(
+        problems(&format!("{MINIMAL}{second}")),
+        ["tollgate.toml:10:1: `route.other` serves the same requests as `route.hook` (line 5, column 1) (make one of \
+          them more specific: host, path, method, header or listeners)"]
+    );
 }
 
 #[test]
@@ -362,19 +381,84 @@ fn spoilt() -> impl Strategy<Value = String> {
     })
 }
 
+/// Every problem of `text` has a place, and the place is in it.
+fn check_places(text: &str) -> Result<(), TestCaseError> {
+    let Err(problems) = parse(text, Path::new("tollgate.toml")) else { return Ok(()) };
+    prop_assert!(!problems.is_empty());
+    prop_assert!(!problems.render(true).is_empty());
+    for problem in &problems {
+        let place = problem.place.as_ref();
+        let place = place.ok_or_else(|| TestCaseError::fail(format!("{problem} has no place")))?;
+        let line = text.split('\n').nth(place.line - 1);
+        let line = line.ok_or_else(|| TestCaseError::fail(format!("{problem} is below the file")))?;
+        prop_assert!((1..=line.chars().count() + 1).contains(&place.column), "{} in {:?}", problem, line);
+        prop_assert!(place.width >= 1);
+    }
+    Ok(())
+}
+
+/// Something like a value: patterns, paths, origins, numbers and what is nearly one.
+fn some_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "\"[/a{}*%.:2fF~-]{0,16}\"",
+        "\"(https?|[a-z]{0,3})(://)?[a-z*.:/0-9\\[\\]]{0,14}\"",
+        "\"[0-9]{0,22}(ms|s|m|h|d|KiB|B|GB|)\"",
+        "-?[0-9]{1,20}(\\.[0-9]{1,3})?",
+        "(true|false|nan|inf|\\[\\]|\\{\\}|\\[\"\\*\", \"/\"\\])",
+        any::<String>().prop_map(|text| format!("{text:?}")),
+    ]
+}
+
+/// A route and a product whose every key has some value.
+fn some_route() -> impl Strategy<Value = String> {
+    const KEYS: [&str; 24] = [
+        "path",
+        "host",
+        "method",
+        "listeners",
+        "header",
+        "product",
+        "rewrite",
+        "rewrite.strip",
+        "rewrite.add",
+        "rate",
+        "rate.per_second",
+        "rate.burst",
+        "rate.by",
+        "cors.origins",
+        "cors.credentials",
+        "cors.methods",
+        "cors.headers",
+        "cors.expose",
+        "cors.max_age",
+        "limits.max_body",
+        "timeouts.connect",
+        "webhook.tolerance",
+        "webhook.verifier",
+        "webhook.deliver_path",
+    ];
+    let key = prop::sample::select(KEYS.to_vec());
+    prop::collection::btree_map(key, some_value(), 1..8).prop_map(|keys| {
+        let lines = keys.into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();
+        format!("[listener.public]\naddress = \"0.0.0.0:1\"\n[product.app]\nbuiltin = \"echo\"\n[route.r]\n{lines}")
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn no_file_makes_the_reader_panic(text in spoilt()) {
-        if let Err(problems) = parse(&text, Path::new("tollgate.toml")) {
-            prop_assert!(!problems.is_empty());
-            prop_assert!(!problems.render(true).is_empty());
-        }
+    fn every_problem_of_a_spoilt_file_has_its_place(text in spoilt()) {
+        check_places(&text)?;
     }
 
     #[test]
-    fn no_text_makes_the_reader_panic(text in any::<String>()) {
-        let _answered = parse(&text, Path::new("tollgate.toml"));
+    fn every_problem_of_any_text_has_its_place(text in any::<String>()) {
+        check_places(&text)?;
+    }
+
+    #[test]
+    fn every_problem_of_any_route_has_its_place(text in some_route()) {
+        check_places(&text)?;
     }
 }

@@ -19,6 +19,9 @@ pub(super) fn head<B>(request: &Request<B>, limits: &Limits) -> Result<(), Reque
     if *request.method() == Method::CONNECT {
         return Err(RequestError::Unsupported);
     }
+    if request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(RequestError::Malformed);
+    }
     let fields: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + FIELD_OVERHEAD).sum();
     let target = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     if headers.len() > limits.headers || fields + target > limits.header_bytes.as_usize() {
@@ -94,18 +97,25 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
     let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if is_websocket(headers) {
         Protocol::Websocket
-    } else if media.starts_with(b"application/grpc-web") {
-        Protocol::GrpcWeb
-    } else if media.starts_with(b"application/grpc") {
+    } else if is_media(media, b"application/grpc") {
         Protocol::Grpc
+    } else if is_media(media, b"application/grpc-web") || is_media(media, b"application/grpc-web-text") {
+        Protocol::GrpcWeb
     } else {
         Protocol::Http
     }
 }
 
+/// Whether `field` names the media type `wanted`, with or without a suffix (`+proto`) and parameters.
+fn is_media(field: &[u8], wanted: &[u8]) -> bool {
+    let Some((start, rest)) = field.split_at_checked(wanted.len()) else { return false };
+    start.eq_ignore_ascii_case(wanted) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
+/// Upgrade means something only where Connection names it (RFC 9110, section 7.8).
 fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
-        && tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket"))
+    let has = |name, wanted| tokens(headers, name).any(|token: &str| token.eq_ignore_ascii_case(wanted));
+    headers.contains_key(header::UPGRADE) && has(&header::UPGRADE, "websocket") && has(&header::CONNECTION, "upgrade")
 }
 
 /// What an exchange turned out to speak once its response's head is there.
@@ -182,9 +192,13 @@ mod tests {
     #[test]
     fn the_protocol_is_the_first_that_fits() {
         let spoken = |fields: &[(&str, &str)]| protocol(&request(Version::HTTP_11, "/", fields));
-        assert_eq!(spoken(&[("upgrade", "foo, WebSocket")]), Protocol::Websocket);
+        assert_eq!(spoken(&[("connection", "a, Upgrade"), ("upgrade", "foo, WebSocket")]), Protocol::Websocket);
+        assert_eq!(spoken(&[("upgrade", "websocket")]), Protocol::Http);
         assert_eq!(spoken(&[("content-type", "application/grpc-web+proto")]), Protocol::GrpcWeb);
+        assert_eq!(spoken(&[("content-type", "application/grpc-web-text")]), Protocol::GrpcWeb);
         assert_eq!(spoken(&[("content-type", "application/grpc")]), Protocol::Grpc);
+        assert_eq!(spoken(&[("content-type", "Application/gRPC+json; a=b")]), Protocol::Grpc);
+        assert_eq!(spoken(&[("content-type", "application/grpcs")]), Protocol::Http);
         assert_eq!(spoken(&[("upgrade", "h2c")]), Protocol::Http);
         let stream = request(Version::HTTP_11, "/", &[("content-type", "text/event-stream; charset=utf-8")]);
         assert_eq!(answered(Protocol::Http, stream.headers()), Protocol::Sse);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -12,13 +12,15 @@ use crate::base::names::ListenerName;
 use crate::base::path;
 use crate::exchange::access::Access;
 use crate::exchange::body::Body;
+use crate::exchange::cors::Crossing;
 use crate::exchange::error::RequestError;
 use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
-use crate::exchange::{Exchange, Peer, headers, respond};
-use crate::gateway::routes::{Asked, Miss};
-use crate::gateway::{Current, Gateway, Target};
+use crate::exchange::{Exchange, Peer, cors, headers, respond};
+use crate::gateway::routes::{Asked, Miss, RouteTable};
+use crate::gateway::{Current, Gateway, Route, Target};
+use crate::net::guard::Refusal;
 use crate::proxy;
-use crate::telemetry::labels::Protocol;
+use crate::telemetry::labels::{Protocol, WebhookOutcome};
 use crate::webhook::ingest::Webhooks;
 
 /// Handles the requests of one listener.
@@ -52,14 +54,15 @@ impl Handler {
 
     /// Answers `request`, which came from `address`.
     pub(super) async fn request(&self, request: Request<Incoming>, address: std::net::SocketAddr) -> Response<Body> {
-        let arrived = self.arrived(&request, address);
+        let arrived = self.arrived(request.headers(), address);
         let id = arrived.id.clone();
         let (method, media) = (request.method().clone(), request.headers().get(header::CONTENT_TYPE).cloned());
         let mut access =
-            Access::new(id.clone(), method.clone(), Arc::clone(&arrived.gateway.unrouted), arrived.started);
+            Access::new(id.clone(), Some(method.clone()), Arc::clone(&arrived.gateway.unrouted), arrived.started);
         let mut protocol = Protocol::Http;
-        let answered = self.dispatch(arrived, request, &mut access, &mut protocol).await;
-        let response = match answered {
+        let mut crossing = None;
+        let answered = self.dispatch(arrived, request, &mut access, &mut protocol, &mut crossing).await;
+        let mut response = match answered {
             Ok(mut response) => {
                 access.answered(response.status(), check::answered(protocol, response.headers()));
                 response.headers_mut().insert(X_REQUEST_ID, id.field());
@@ -67,16 +70,32 @@ impl Handler {
             }
             Err(error) => refuse(&error, &id, protocol, media.as_ref(), &mut access),
         };
+        if let Some(crossing) = crossing {
+            crossing.mark(response.headers_mut());
+        }
         let bare = method == Method::HEAD || is_bodiless(response.status());
         response.map(|body| body.recorded(access, bare))
     }
 
-    fn arrived(&self, request: &Request<Incoming>, address: std::net::SocketAddr) -> Arrived {
+    /// Answers a request whose head was refused before it was read as one.
+    pub(super) fn refuse(&self, refusal: Refusal, address: std::net::SocketAddr) -> Response<Body> {
+        let error = match refusal {
+            Refusal::Malformed => RequestError::Malformed,
+            Refusal::Target => RequestError::Path,
+            Refusal::TooLarge => RequestError::HeadTooLarge,
+            Refusal::Coding => RequestError::Unsupported,
+        };
+        let Arrived { id, gateway, started, .. } = self.arrived(&HeaderMap::new(), address);
+        let mut access = Access::new(id.clone(), None, Arc::clone(&gateway.unrouted), started);
+        refuse(&error, &id, Protocol::Http, None, &mut access).map(|body| body.recorded(access, false))
+    }
+
+    fn arrived(&self, fields: &HeaderMap, address: std::net::SocketAddr) -> Arrived {
         let gateway = self.current.load();
         let trusted = gateway.trusts(address.ip());
-        let said = if trusted { headers::client(request.headers(), |ip| gateway.trusts(ip)) } else { None };
+        let said = if trusted { headers::client(fields, |ip| gateway.trusts(ip)) } else { None };
         let client = said.unwrap_or_else(|| address.ip().to_canonical());
-        let known = if trusted { RequestId::of(request.headers()) } else { None };
+        let known = if trusted { RequestId::of(fields) } else { None };
         let id = known.unwrap_or_else(|| RequestId::new(self.clock.now()));
         let peer = Peer { address, client, trusted, secure: self.secure };
         Arrived { id, gateway, started: Instant::now(), peer }
@@ -85,12 +104,18 @@ impl Handler {
     async fn dispatch(
         &self,
         arrived: Arrived,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
+        crossing: &mut Option<Crossing>,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
-        let exchange = self.exchange(arrived, &request, access, protocol)?;
+        let exchange = self.exchange(arrived, &mut request, access, protocol)?;
+        *crossing = Crossing::of(&exchange.route, &request);
+        if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
+            return Ok(answer);
+        }
+        admit(&exchange)?;
         match &exchange.route.target {
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
             Target::Webhook(intake) => self.webhooks.receive(&exchange, intake, request).await,
@@ -101,7 +126,7 @@ impl Handler {
     fn exchange(
         &self,
         arrived: Arrived,
-        request: &Request<Incoming>,
+        request: &mut Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
     ) -> Result<Exchange, RequestError> {
@@ -111,20 +136,28 @@ impl Handler {
         let path: Arc<str> = path.into();
         access.path(Arc::clone(&path));
         let host = check::host(request)?;
+        // What the upstream will not see decides nothing here either.
+        headers::strip_hop_by_hop(request.headers_mut());
         let asked = Asked {
             listener: &self.listener,
             host: &host.name,
             path: &path,
             method: request.method(),
             headers: request.headers(),
+            preflight: false,
         };
-        let route = Arc::clone(&gateway.routes.find(asked).map_err(missed)?.target);
+        let announced = cors::asked_method(request.method(), request.headers());
+        let asked = cors::standing_for(asked, announced.as_ref(), &gateway.routes, |route| route.policy.cors.as_ref());
+        let found = gateway.routes.find(asked).map_err(|miss| missed(miss, asked, &gateway.routes));
+        let route = Arc::clone(&found?.target);
         if let Target::Webhook(_) = route.target {
             *protocol = Protocol::Webhook;
         }
         access.serve(Arc::clone(&route), *protocol);
+        let (trace, joined) = identity::trace(request.headers(), peer.trusted);
         Ok(Exchange {
-            trace: identity::trace(request.headers(), peer.trusted),
+            trace,
+            joined,
             deadline: route.timeouts.total.map(|total| started + total),
             authority: host.authority.into(),
             protocol: *protocol,
@@ -138,10 +171,28 @@ impl Handler {
     }
 }
 
-fn missed(miss: Miss) -> RequestError {
+/// Counts the request against its route's rate.
+fn admit(exchange: &Exchange) -> Result<(), RequestError> {
+    let route = &exchange.route;
+    route.take(exchange.peer.client, exchange.started).map_err(|retry_after| {
+        if let Target::Webhook(intake) = &route.target {
+            intake.count(WebhookOutcome::RateLimited);
+        }
+        RequestError::RateLimited { retry_after }
+    })
+}
+
+fn missed(miss: Miss, asked: Asked<'_>, routes: &RouteTable<Arc<Route>>) -> RequestError {
     match miss {
         Miss::NoRoute => RequestError::NoRoute,
-        Miss::Method(allow) => RequestError::Method(allow),
+        Miss::Method(allow) => {
+            // The route that would have served it counts it, when it takes webhooks.
+            let meant = allow.first().and_then(|method| routes.find(Asked { method, ..asked }).ok());
+            if let Some(Target::Webhook(intake)) = meant.map(|entry| &entry.target.target) {
+                intake.count(WebhookOutcome::Method);
+            }
+            RequestError::Method(allow)
+        }
     }
 }
 

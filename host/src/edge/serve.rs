@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,6 +25,7 @@ use crate::base::drain::Drain;
 use crate::config::plan::Limits;
 use crate::exchange::body::{Body, BrokenOff};
 use crate::net::activity::{Activity, Busy, Waits, Watched};
+use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -37,6 +38,13 @@ const BUFFER_MIN: usize = 8192;
 const WINDOW_MIN: u32 = 65_535;
 /// The most that all streams of an HTTP/2 connection may have in flight to us.
 const WINDOW_MAX: u32 = 1 << 20;
+/// Streams a client may have reset before the gateway came to look at them (CVE-2023-44487); h2's own default.
+const RESETS_UNSEEN: usize = 20;
+/// Streams a client may make the gateway reset (CVE-2025-8671).
+const RESETS_OWN: usize = 256;
+/// A client is asked this often whether it is there, and has this long to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// A busy connection is looked at this often, and one that is closing gets this long to do so.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Heads wait at most this long where the configuration has no limit of its own for reading the first bytes.
@@ -70,17 +78,20 @@ impl Server {
         let Ok(Ok((multiplexed, ahead))) = first else { return };
         let activity = Activity::new();
         let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive };
-        let io = TokioIo::new(Watched::new(stream, ahead, Arc::clone(&activity)));
-        let service = service_fn(|request| self.exchange(request, address, activity.begin()));
+        let stream = Watched::new(stream, ahead, Arc::clone(&activity));
         if multiplexed {
             activity.multiplexed();
+            let io = TokioIo::new(Guarded::frames(stream));
             let service = service_fn(|request| {
                 let (server, busy) = (Arc::clone(&self), activity.begin());
-                async move { server.exchange(request, address, busy).await }
+                async move { server.exchange(request, address, busy, None).await }
             });
             let connection = multiplexed_builder(&limits).serve_connection(io, service);
             drive(connection, &activity, waits, &self.drain).await;
         } else {
+            let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
+            let io = TokioIo::new(Guarded::plain(stream, head, Arc::clone(&activity)));
+            let service = service_fn(|request| self.exchange(request, address, activity.begin(), activity.refused()));
             let connection = plain_builder(&limits).serve_connection(io, service);
             drive(connection, &activity, waits, &self.drain).await;
         }
@@ -92,8 +103,15 @@ impl Server {
         request: Request<Incoming>,
         address: SocketAddr,
         busy: Busy,
+        refused: Option<Refusal>,
     ) -> Result<Response<Held>, Infallible> {
-        let response = self.handler.request(request, address).await;
+        let response = match refused {
+            Some(refusal) => self.handler.refuse(refusal, address),
+            None => self.handler.request(request, address).await,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            busy.tunnel();
+        }
         Ok(response.map(|body| Held { body, _busy: busy }))
     }
 }
@@ -133,6 +151,10 @@ fn multiplexed_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(RESETS_OWN)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.saturating_mul(limits.h2_streams).clamp(WINDOW_MIN, WINDOW_MAX))
         .max_send_buf_size(buffer)

@@ -19,7 +19,7 @@ pub const TARGET: &str = "tollgate::access";
 #[derive(Debug)]
 pub struct Access {
     id: RequestId,
-    method: Method,
+    method: Option<Method>,
     path: Option<Arc<str>>,
     route: Option<Arc<Route>>,
     metrics: Arc<ProductMetrics>,
@@ -33,8 +33,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// A request that no route serves yet.
-    pub fn new(id: RequestId, method: Method, unrouted: Arc<ProductMetrics>, started: Instant) -> Self {
+    /// A request that no route serves yet. It has no method when its head could not be read.
+    pub fn new(id: RequestId, method: Option<Method>, unrouted: Arc<ProductMetrics>, started: Instant) -> Self {
         Self {
             id,
             method,
@@ -105,7 +105,7 @@ impl Drop for Access {
         tracing::info!(
             target: TARGET,
             request_id = self.id.as_str(),
-            method = self.method.as_str(),
+            method = self.method.as_ref().map(Method::as_str),
             path = self.path.as_deref(),
             route = self.route.as_ref().map(|route| route.name.as_str()),
             product = self.route.as_ref().map_or(NO_PRODUCT, |route| route.product.name.as_str()),

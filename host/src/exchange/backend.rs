@@ -18,6 +18,8 @@ use crate::upstream::error::UpstreamError;
 /// How long a product may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patience {
+    /// To make a connection, or to wait for one when all are busy.
+    pub connect: Option<Duration>,
     /// From the last byte of the request to the head of the response.
     pub response: Option<Duration>,
     /// Between two frames of the response's body.
@@ -42,8 +44,13 @@ pub async fn send(
         HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let multiplexed = protocol == Protocol::Grpc;
-    let sending = Sending { host, response: patience.response, deadline: patience.deadline, multiplexed };
+    let sending = Sending {
+        host,
+        connect: patience.connect,
+        response: patience.response,
+        deadline: patience.deadline,
+        multiplexed: protocol == Protocol::Grpc,
+    };
     let response = upstream.send(request, &sending).await?;
     Ok(response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline))))
 }

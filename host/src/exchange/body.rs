@@ -6,10 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::expect::{Unwanted, Waiting, Wanted};
+use super::headers::clean_trailers;
+use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
 use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::{BodyFault, Outgoing, Received};
@@ -20,17 +24,23 @@ pub struct Upload {
     body: Incoming,
     left: Option<u64>,
     silence: Silence,
+    waiting: Option<Waiting>,
+    /// There once it had more than it may.
+    overrun: Option<Linger>,
+    /// Trailers came, and nothing comes after them.
+    ended: bool,
 }
 
 impl Upload {
     /// At most `limit` bytes when there is a limit.
     pub fn new(body: Incoming, limit: Option<u64>, silence: Silence) -> Self {
-        Self { body, left: limit, silence }
+        Self { body, left: limit, silence, waiting: None, overrun: None, ended: false }
     }
 
-    /// What has not been received yet.
-    pub fn into_inner(self) -> Incoming {
-        self.body
+    /// The same, not before it is wanted.
+    pub fn when(mut self, wanted: Option<Wanted>) -> Self {
+        self.waiting = wanted.map(Waiting::new);
+        self
     }
 
     /// As it goes to an upstream.
@@ -38,12 +48,29 @@ impl Upload {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
     }
 
-    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
-        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
-            *left = left.checked_sub(data.len() as u64).ok_or(BodyFault::TooLarge)?;
+    /// Whether `frame` is still within the limit. Trailers are cleaned.
+    fn counts(&mut self, frame: &mut Frame<Bytes>) -> bool {
+        if let Some(trailers) = frame.trailers_mut() {
+            clean_trailers(trailers);
+            self.ended = true;
         }
-        Ok(frame)
+        let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) else { return true };
+        let after = left.checked_sub(data.len() as u64);
+        *left = after.unwrap_or_default();
+        after.is_some()
     }
+}
+
+/// Refuses a body that says it has more than `limit` bytes.
+pub async fn check_declared(head: &HeaderMap, body: Incoming, limit: Option<u64>) -> Result<Incoming, BodyFault> {
+    if limit.is_none_or(|limit| body.size_hint().lower() <= limit) {
+        return Ok(body);
+    }
+    // Nothing was read yet, so a client that waits for 100-continue never sends it.
+    if !head.contains_key(header::EXPECT) {
+        linger(body).await;
+    }
+    Err(BodyFault::TooLarge)
 }
 
 impl HttpBody for Upload {
@@ -51,10 +78,25 @@ impl HttpBody for Upload {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        if let Some(linger) = &mut this.overrun {
+            ready!(linger.poll(&mut this.body, cx));
+            return Poll::Ready(Some(Err(BodyFault::TooLarge)));
+        }
+        if let Some(waiting) = &mut this.waiting {
+            if ready!(waiting.poll(cx)).is_err() {
+                return Poll::Ready(Some(Err(BodyFault::Cut)));
+            }
+            this.waiting = None;
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if !self.counts(&mut frame) {
+                    self.overrun = Some(Linger::new());
+                    return self.poll_frame(cx);
+                }
                 self.silence.broken();
-                Poll::Ready(Some(self.counted(frame)))
+                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyFault::Cut))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -63,7 +105,7 @@ impl HttpBody for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -77,6 +119,8 @@ pub struct Body {
     kind: Kind,
     /// Written down when the body ends, however it does.
     access: Option<Box<Access>>,
+    /// The request's body, which nobody asked for.
+    unwanted: Option<Unwanted>,
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -119,7 +163,7 @@ impl std::error::Error for BrokenOff {}
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, access: None }
+        Self { kind, access: None, unwanted: None }
     }
 
     /// No body.
@@ -154,6 +198,12 @@ impl Body {
         self
     }
 
+    /// The same, and with its end that of a request's body that nobody asked for.
+    pub fn outlasting(mut self, unwanted: Unwanted) -> Self {
+        self.unwanted = Some(unwanted);
+        self
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -163,8 +213,11 @@ impl Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Received(body, silence) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+                Poll::Ready(Some(Ok(mut frame))) => {
                     silence.broken();
+                    if let Some(trailers) = frame.trailers_mut() {
+                        clean_trailers(trailers);
+                    }
                     Poll::Ready(Some(Ok(frame)))
                 }
                 Poll::Ready(Some(Err(_broken))) => {

@@ -90,13 +90,70 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     names.filter(|name| *name != header::CONTENT_LENGTH).collect()
 }
 
+/// Removes from `trailers` what would change how the message is framed, routed, believed or stored if whoever comes next
+/// merged it into the head (RFC 9110, section 6.5.1).
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    let barred: Vec<_> = trailers.keys().filter(|name| is_barred_in_trailers(name.as_str())).cloned().collect();
+    for name in barred {
+        trailers.remove(name);
+    }
+}
+
+fn is_barred_in_trailers(name: &str) -> bool {
+    matches!(
+        name,
+        "age"
+            | "authorization"
+            | "cache-control"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "cookie"
+            | "date"
+            | "expect"
+            | "expires"
+            | "forwarded"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "location"
+            | "max-forwards"
+            | "pragma"
+            | "range"
+            | "retry-after"
+            | "set-cookie"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "vary"
+            | "www-authenticate"
+    ) || ["if-", "proxy-", "x-forwarded-", "tollgate-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a response's framing has one reading: one length, or chunked and nothing else (RFC 9112, section 6.3). What
+/// else an upstream may mean by it, the next reader may take for something else.
+pub fn is_framed_once(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), lengths.next()) {
+        (None, None) => true,
+        (None, Some(length)) => lengths.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(coding), None) => codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// The comma-separated tokens of a field, over all its lines.
 pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
 }
 
-/// Says who asked, for what host and over what. What a trusted peer said is added to; what a stranger said is dropped.
+/// Says who asked, for what host and over what. What a trusted peer said is added to; what a stranger said is dropped, and
+/// so is what only the gateway says (`tollgate-…`).
 pub fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, authority: &str) {
     if peer.trusted {
         append_client(headers, peer);
@@ -147,7 +204,10 @@ fn append_client(headers: &mut HeaderMap, peer: &Peer) {
 }
 
 fn drop_forwarded(headers: &mut HeaderMap) {
-    let said = |name: &&HeaderName| **name == header::FORWARDED || name.as_str().starts_with("x-forwarded-");
+    let said = |name: &&HeaderName| {
+        let name = name.as_str();
+        name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("tollgate-")
+    };
     if headers.keys().any(|name| said(&name)) {
         let names: Vec<_> = headers.keys().filter(said).cloned().collect();
         for name in names {
@@ -252,6 +312,7 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-port", "1"),
             ("forwarded", "for=10.0.0.1"),
+            ("tollgate-id", "evt_0"),
         ]);
         add_forwarded(&mut map, &peer(false), "api.test");
         assert_eq!(
@@ -291,6 +352,38 @@ mod tests {
         assert_eq!(client("[2001:db8::1]:80, 10.0.0.1").as_deref(), Some("2001:db8::1"));
         assert_eq!(client("1.1.1.1, unknown, 10.0.0.1").as_deref(), Some("10.0.0.1"));
         assert_eq!(client("unknown"), None);
+    }
+
+    #[test]
+    fn trailers_change_nothing_of_the_message() {
+        let mut map = headers(&[
+            ("content-length", "5"),
+            ("host", "a"),
+            ("te", "trailers"),
+            ("if-match", "x"),
+            ("x-forwarded-for", "a"),
+            ("x-sum", "7"),
+            ("grpc-status", "0"),
+        ]);
+        clean_trailers(&mut map);
+        assert_eq!(shown(&map), ["grpc-status: 0", "x-sum: 7"]);
+    }
+
+    #[test]
+    fn a_response_is_framed_once() {
+        for (framed, fields) in [
+            (true, &[][..]),
+            (true, &[("content-length", "5")]),
+            (true, &[("transfer-encoding", "Chunked")]),
+            (false, &[("content-length", "5"), ("content-length", "5")]),
+            (false, &[("content-length", "5, 5")]),
+            (false, &[("content-length", "5"), ("transfer-encoding", "chunked")]),
+            (false, &[("transfer-encoding", "gzip")]),
+            (false, &[("transfer-encoding", "gzip, chunked")]),
+            (false, &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]),
+        ] {
+            assert_eq!(is_framed_once(&headers(fields)), framed, "{fields:?}");
+        }
     }
 
     #[test]

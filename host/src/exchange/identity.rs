@@ -60,12 +60,12 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// The trace the peer says it belongs to, else a new one; either way a span of its own.
-pub fn trace(headers: &HeaderMap, trusted: bool) -> TraceContext {
+/// The trace the peer says it belongs to, and true; else a new one. Either way a span of its own.
+pub fn trace(headers: &HeaderMap, trusted: bool) -> (TraceContext, bool) {
     let parent = one(headers, &TRACEPARENT).filter(|_| trusted).and_then(|field| TraceContext::parse(field.as_bytes()));
     match parent {
-        Some(parent) => parent.child(fastrand::u64(..)),
-        None => TraceContext::root([fastrand::u64(..), fastrand::u64(..), fastrand::u64(..)]),
+        Some(parent) => (parent.child(fastrand::u64(..)), true),
+        None => (TraceContext::root([fastrand::u64(..), fastrand::u64(..), fastrand::u64(..)]), false),
     }
 }
 
@@ -102,7 +102,15 @@ mod tests {
         let field = HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         headers.insert(TRACEPARENT, field);
         let parent = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
-        assert_eq!(trace(&headers, true).trace_id(), parent);
-        assert_ne!(trace(&headers, false).trace_id(), parent);
+        let joined = |headers: &HeaderMap, trusted| {
+            let (trace, joined) = trace(headers, trusted);
+            assert_eq!(trace.trace_id() == parent, joined);
+            joined
+        };
+        assert!(joined(&headers, true));
+        assert!(!joined(&headers, false));
+        headers
+            .append(TRACEPARENT, HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(!joined(&headers, true), "two say nothing");
     }
 }

@@ -3,10 +3,13 @@
 pub mod access;
 pub mod backend;
 pub mod body;
+pub mod cors;
 pub mod echo;
 pub mod error;
+pub mod expect;
 pub mod headers;
 pub mod identity;
+pub mod linger;
 pub mod respond;
 pub mod silence;
 
@@ -27,6 +30,8 @@ pub struct Exchange {
     pub id: RequestId,
     /// The span of this exchange; what goes upstream is its child.
     pub trace: TraceContext,
+    /// Whether the trace is the peer's, so that its `tracestate` belongs to it.
+    pub joined: bool,
     /// The generation that serves it, to its end.
     pub gateway: Arc<Gateway>,
     /// The route that serves it.

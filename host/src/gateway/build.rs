@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::intake::Intake;
 use super::product::{Backend, Product};
+use super::rate::Limiter;
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
 use crate::base::names::{ProductName, RouteName, SecretName};
@@ -50,7 +51,8 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
         (name.clone(), Arc::new(product))
     };
     let products: BTreeMap<_, _> = plan.products.iter().map(product).collect();
-    let entries = plan.routes.iter().filter_map(|(name, route)| entry(name, route, &products, ground)).collect();
+    let entries =
+        plan.routes.iter().filter_map(|(name, route)| entry(name, route, &products, previous, ground)).collect();
     Gateway {
         generation: previous.map_or(1, |previous| previous.generation + 1),
         routes: RouteTable::new(entries),
@@ -77,7 +79,6 @@ fn backend(
         urls: urls.clone(),
         balance: product.balance,
         connections: product.connections,
-        connect: product.timeouts.connect,
         tls: ground.tls.get(name).cloned(),
         health: product.health.clone(),
         retries: product.retries,
@@ -103,6 +104,7 @@ fn entry(
     name: &RouteName,
     route: &plan::Route,
     products: &BTreeMap<ProductName, Arc<Product>>,
+    previous: Option<&Gateway>,
     ground: &Ground<'_>,
 ) -> Option<Entry<Arc<Route>>> {
     let product = products.get(&route.product)?;
@@ -119,6 +121,13 @@ fn entry(
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
-    let served = Route { name: name.clone(), product, timeouts, target };
+    let limiter = route.policy.rate.map(|rate| limiter(name, rate, previous));
+    let served = Route { name: name.clone(), product, timeouts, policy: route.policy.clone(), limiter, target };
     Some(Entry { name: name.clone(), matcher, target: Arc::new(served) })
+}
+
+/// The one that counts already, so that a reload gives nobody a second burst.
+fn limiter(name: &RouteName, rate: plan::Rate, previous: Option<&Gateway>) -> Arc<Limiter> {
+    let before = previous.and_then(|previous| previous.routes.get(name)).and_then(|entry| entry.target.limiter.clone());
+    before.filter(|limiter| *limiter.rate() == rate).unwrap_or_else(|| Arc::new(Limiter::new(rate)))
 }

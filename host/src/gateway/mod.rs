@@ -4,23 +4,29 @@
 pub mod build;
 pub mod intake;
 pub mod product;
+pub mod rate;
+mod rewrite;
 pub mod routes;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Method;
 use ipnet::IpNet;
 use prometheus::IntGauge;
+use tokio::time::Instant;
 
 use self::intake::Intake;
 use self::product::{Backend, Product};
+use self::rate::Limiter;
 use self::routes::RouteTable;
 use crate::base::names::{ProductName, RouteName};
-use crate::config::plan::{Limits, Timeouts};
+use crate::config::plan::{Limits, Policy, Timeouts};
 use crate::telemetry::product::ProductMetrics;
 
 /// The generation that serves new requests.
@@ -92,8 +98,24 @@ pub struct Route {
     pub product: Arc<Product>,
     /// Resolved against the product's.
     pub timeouts: Timeouts,
+    /// What it adds of its own.
+    pub policy: Policy,
+    /// There when it has a rate; carried over from generation to generation while that is unchanged.
+    pub limiter: Option<Arc<Limiter>>,
     /// What kind of exchange it serves.
     pub target: Target,
+}
+
+impl Route {
+    /// Takes a request of `client` at `now`, or says how long to wait.
+    pub fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.take(client, now))
+    }
+
+    /// `path`, which is in normal form, as the product sees it.
+    pub fn path_upstream<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        self.policy.rewrite.as_ref().map_or(Cow::Borrowed(path), |rewrite| rewrite.apply(path))
+    }
 }
 
 /// What kind of exchange a route serves.

@@ -35,6 +35,9 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// The fields.
     pub headers: &'a HeaderMap,
+    /// Whether it stands for a request that is still to come, as a cross-origin preflight does: then `method` is that
+    /// request's, and fields that `access-control-request-headers` announces have any value.
+    pub preflight: bool,
 }
 
 /// Why no route serves a request.
@@ -160,6 +163,12 @@ impl<T> RouteTable<T> {
         on_path && self.tries(asked.host).find(keeping).is_some_and(|trie| trie.holds(&entry.matcher.path, entry, self))
     }
 
+    /// The route called `name`.
+    pub fn get(&self, name: &RouteName) -> Option<&Entry<T>> {
+        let at = self.entries.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+        self.entries.get(at)
+    }
+
     /// Every route, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
         self.entries.iter()
@@ -238,7 +247,7 @@ impl<T> Search<'_, T> {
                 continue;
             }
             self.on_path = true;
-            if unmet(matcher, self.asked.headers).is_some() {
+            if unmet(matcher, self.asked).is_some() {
                 continue;
             }
             if takes(matcher, self.asked.method) {
@@ -273,12 +282,21 @@ fn takes(matcher: &Match, method: &Method) -> bool {
 }
 
 /// The first header predicate that does not hold.
-fn unmet<'a>(matcher: &'a Match, headers: &HeaderMap) -> Option<&'a http::HeaderName> {
+fn unmet<'a>(matcher: &'a Match, asked: Asked<'_>) -> Option<&'a http::HeaderName> {
+    let headers = asked.headers;
+    let announced = |name: &http::HeaderName| asked.preflight && is_announced(headers, name);
     let holds = |name: &http::HeaderName, predicate: &HeaderPredicate| match predicate {
-        HeaderPredicate::Present(wanted) => headers.contains_key(name) == *wanted,
-        HeaderPredicate::Equals(value) => headers.get_all(name).iter().any(|has| has == value),
+        HeaderPredicate::Present(wanted) => (headers.contains_key(name) || announced(name)) == *wanted,
+        HeaderPredicate::Equals(value) => headers.get_all(name).iter().any(|has| has == value) || announced(name),
     };
     matcher.headers.iter().find(|(name, predicate)| !holds(name, predicate)).map(|(name, _)| name)
+}
+
+/// Whether a preflight says that its request will have this field.
+fn is_announced(headers: &HeaderMap, name: &http::HeaderName) -> bool {
+    let lists = headers.get_all(http::header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let mut names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    names.any(|announced| announced.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
 /// Why this route by itself does not fit.
@@ -292,7 +310,7 @@ fn mismatch(matcher: &Match, asked: Asked<'_>) -> Option<Reason> {
     if !is_path(&matcher.path, asked.path) {
         return Some(Reason::Path);
     }
-    if let Some(name) = unmet(matcher, asked.headers) {
+    if let Some(name) = unmet(matcher, asked) {
         return Some(Reason::Header(name.clone()));
     }
     (!takes(matcher, asked.method)).then_some(Reason::Method)

@@ -34,7 +34,7 @@ fn table(routes: Vec<(&str, Match)>) -> RouteTable<()> {
 /// What serves `method host path`: the route's name, `none`, or `405 ` and what is allowed.
 fn ask(table: &RouteTable<()>, method: Method, host: &str, path: &str, headers: &HeaderMap) -> String {
     let listener = ListenerName::new(PUBLIC).expect("a name");
-    match table.find(Asked { listener: &listener, host, path, method: &method, headers }) {
+    match table.find(Asked { listener: &listener, host, path, method: &method, headers, preflight: false }) {
         Ok(entry) => entry.name.to_string(),
         Err(Miss::NoRoute) => "none".into(),
         Err(Miss::Method(allow)) => {
@@ -177,7 +177,8 @@ fn explain_says_why_each_route_does_or_does_not() {
     ]);
     let listener = ListenerName::new(PUBLIC).expect("a name");
     let headers = HeaderMap::new();
-    let asked = Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers };
+    let asked =
+        Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers, preflight: false };
     let reasons: Vec<_> = table.explain(asked).into_iter().map(|(_, reason)| reason).collect();
     let a = RouteName::new("a").expect("a name");
     assert_eq!(
@@ -191,7 +192,8 @@ fn explain_names_the_route_that_keeps_the_host() {
     let table = table(vec![("any", matcher("", "/x", &[])), ("own", matcher("h", "/x", &[Method::PUT]))]);
     let listener = ListenerName::new(PUBLIC).expect("a name");
     let headers = HeaderMap::new();
-    let asked = Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers };
+    let asked =
+        Asked { listener: &listener, host: "h", path: "/x", method: &Method::GET, headers: &headers, preflight: false };
     let own = RouteName::new("own").expect("a name");
     assert_eq!(table.explain(asked)[0].1, Reason::LessSpecific(own));
 }
@@ -216,7 +218,14 @@ fn by_the_book(table: &RouteTable<()>, asked: Asked<'_>) -> Result<RouteName, Mi
         if on_path.is_empty() {
             continue;
         }
-        let fits = |e: &&&Entry<()>| unmet(&e.matcher, asked.headers).is_none();
+        let announced = asked.preflight && asked.headers.contains_key("access-control-request-headers");
+        let there = announced || asked.headers.contains_key("x-h");
+        let fits = |e: &&&Entry<()>| {
+            e.matcher.headers.iter().all(|(_, predicate)| match predicate {
+                HeaderPredicate::Present(wanted) => *wanted == there,
+                HeaderPredicate::Equals(value) => announced || asked.headers.get("x-h") == Some(value),
+            })
+        };
         let best = on_path
             .iter()
             .filter(fits)
@@ -243,25 +252,28 @@ fn some_matcher() -> impl Strategy<Value = Match> {
     });
     let host = prop_oneof![Just(""), Just("h.test"), Just("*.test"), Just("g.test")];
     let method = prop_oneof![Just(vec![]), Just(vec![Method::GET]), Just(vec![Method::PUT, Method::POST])];
-    let header = prop::option::of(any::<bool>());
+    let equals =
+        prop_oneof![Just("1"), Just("2")].prop_map(|value| HeaderPredicate::Equals(HeaderValue::from_static(value)));
+    let header = prop::option::of(prop_oneof![any::<bool>().prop_map(HeaderPredicate::Present), equals]);
     let listener = prop_oneof![4 => Just(vec![]), 1 => Just(vec!["other"]), 1 => Just(vec![PUBLIC])];
     (host, path, method, header, listener).prop_map(|(host, path, methods, header, listeners)| {
         let mut matcher = matcher(host, &path, &methods);
-        matcher.headers =
-            header.map(|there| (HeaderName::from_static("x-h"), HeaderPredicate::Present(there))).into_iter().collect();
+        matcher.headers = header.map(|predicate| (HeaderName::from_static("x-h"), predicate)).into_iter().collect();
         matcher.listeners = listeners.into_iter().filter_map(ListenerName::new).collect();
         matcher
     })
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
     #[test]
     fn the_trie_finds_what_the_book_says(
         matchers in prop::collection::vec(some_matcher(), 1..12),
         host in prop_oneof![Just("h.test"), Just("g.test"), Just("x.test"), Just("else")],
         segments in prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("")], 1..5),
         method in prop_oneof![Just(Method::GET), Just(Method::HEAD), Just(Method::PUT), Just(Method::PATCH)],
-        header in any::<bool>(),
+        (header, preflight, announced) in any::<(bool, bool, bool)>(),
     ) {
         let entries = matchers.into_iter().enumerate().map(|(at, matcher)| {
             Entry { name: RouteName::new(&format!("r{at:02}")).unwrap(), matcher, target: () }
@@ -272,8 +284,11 @@ proptest! {
         if header {
             headers.insert("x-h", HeaderValue::from_static("1"));
         }
+        if announced {
+            headers.insert("access-control-request-headers", HeaderValue::from_static("x-other, X-H"));
+        }
         let listener = ListenerName::new(PUBLIC).unwrap();
-        let asked = Asked { listener: &listener, host, path: &path, method: &method, headers: &headers };
+        let asked = Asked { listener: &listener, host, path: &path, method: &method, headers: &headers, preflight };
         let sorted = |miss: Miss| match miss {
             Miss::Method(mut allow) => {
                 allow.sort_by_key(|method| method.as_str().to_owned());

@@ -3,13 +3,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+
+use super::guard::Refusal;
 
 /// What one connection is doing. Only its own worker writes it, so the orderings are relaxed.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub struct Activity {
     exchanges: AtomicU32,
     in_head: AtomicBool,
     multiplexed: AtomicBool,
+    tunnel: AtomicBool,
+    refused: OnceLock<Refusal>,
+    /// Who waits until the connection is no longer busy.
+    parked: AtomicWaker,
 }
 
 /// How long a connection may wait.
@@ -44,6 +51,9 @@ impl Activity {
             exchanges: AtomicU32::new(0),
             in_head: AtomicBool::new(true),
             multiplexed: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+            refused: OnceLock::new(),
+            parked: AtomicWaker::new(),
         })
     }
 
@@ -78,7 +88,29 @@ impl Activity {
         limit.map(|limit| self.opened + Duration::from_millis(self.since.load(Ordering::Relaxed)) + limit)
     }
 
-    fn received(&self) {
+    /// Why the request that is handed over now stands for one that is refused.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.get().copied()
+    }
+
+    /// The next request stands for one that is refused, and is the last.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        // The first one ends the connection, so there is no second.
+        let _first = self.refused.set(refusal);
+    }
+
+    /// Whether the connection speaks something other than HTTP by now.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Wakes `waker` when the connection is no longer busy.
+    pub(super) fn park(&self, waker: &Waker) {
+        self.parked.register(waker);
+    }
+
+    /// Bytes of a head came.
+    pub(super) fn received(&self) {
         let idle = !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed);
         if idle && !self.in_head.load(Ordering::Relaxed) {
             self.wait(true);
@@ -92,10 +124,19 @@ impl Activity {
     }
 }
 
+impl Busy {
+    /// The exchange is answered with 101: from now on the connection speaks something else.
+    pub fn tunnel(&self) {
+        self.0.tunnel.store(true, Ordering::Relaxed);
+        self.0.parked.wake();
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         if self.0.exchanges.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.wait(false);
+            self.0.parked.wake();
         }
     }
 }

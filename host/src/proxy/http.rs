@@ -2,18 +2,21 @@
 //! connection crosses to the other.
 
 use ::http::uri::PathAndQuery;
-use ::http::{HeaderMap, Request, Response, Uri, Version, header, request};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::exchange::backend::{self, Patience};
-use crate::exchange::body::{Body, Upload};
+use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
-use crate::exchange::headers::{add_forwarded, join_cookies, strip_hop_by_hop};
+use crate::exchange::expect::Wanted;
+use crate::exchange::headers::{add_forwarded, is_framed_once, join_cookies, strip_hop_by_hop};
 use crate::exchange::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::exchange::silence::Silence;
-use crate::gateway::product::Product;
+use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
+use crate::upstream::error::UpstreamError;
 
 /// Forwards `request` to `product` and its response back.
 pub async fn forward(
@@ -26,29 +29,90 @@ pub async fn forward(
         return Err(RequestError::Unsupported);
     }
     let (head, body) = request.into_parts();
-    let head = outgoing(exchange, head)?;
-    let upload = Upload::new(body, None, Silence::new(exchange.route.timeouts.body, exchange.deadline));
-    let request = Request::from_parts(head, upload.outgoing());
+    let limit = exchange.route.policy.max_body.map(|limit| limit.0);
+    let body = check_declared(&head.headers, body, limit).await?;
+    let version = head.version;
+    let mut head = outgoing(exchange, head)?;
+    let wanted = expectation(&mut head.headers, version, &body, product, exchange.protocol);
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // hyper takes the body of a GET for none unless it is told otherwise.
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let silence = Silence::new(exchange.route.timeouts.body, exchange.deadline);
+    let upload = Upload::new(body, limit, silence).when(wanted.clone());
+    let mut request = Request::from_parts(head, upload.outgoing());
+    if let Some(wanted) = wanted.clone() {
+        hyper::ext::on_informational(&mut request, move |said| {
+            if said.status() == StatusCode::CONTINUE {
+                wanted.ask();
+            }
+        });
+    }
     let timeouts = &exchange.route.timeouts;
-    let patience = Patience { response: timeouts.response, idle: timeouts.idle, deadline: exchange.deadline };
-    let mut response = backend::send(product, request, exchange.protocol, patience).await?;
+    let patience = Patience {
+        connect: timeouts.connect,
+        response: timeouts.response,
+        idle: timeouts.idle,
+        deadline: exchange.deadline,
+    };
+    let response = backend::send(product, request, exchange.protocol, patience).await?;
+    returned(response, version, wanted.as_ref())
+}
+
+/// The client's expectation, which the upstream is to meet. Where there is no body to wait with, the client cannot mean
+/// it (HTTP/1.0), or the upstream's word would not be heard (HTTP/2), it is dropped.
+fn expectation(
+    headers: &mut HeaderMap,
+    version: Version,
+    body: &Incoming,
+    product: &Product,
+    protocol: Protocol,
+) -> Option<Wanted> {
+    if !headers.contains_key(header::EXPECT) {
+        return None;
+    }
+    let answers = match &product.backend {
+        Backend::Upstream(upstream) => !upstream.may_multiplex(protocol == Protocol::Grpc),
+        Backend::Echo => false,
+    };
+    let passes = version >= Version::HTTP_11 && !body.is_end_stream() && answers;
+    if !passes {
+        headers.remove(header::EXPECT);
+    }
+    passes.then(Wanted::default)
+}
+
+/// The response as the client gets it.
+fn returned(
+    mut response: Response<Body>,
+    version: Version,
+    wanted: Option<&Wanted>,
+) -> Result<Response<Body>, RequestError> {
+    if !is_framed_once(response.headers()) {
+        return Err(UpstreamError::Protocol.into());
+    }
     strip_hop_by_hop(response.headers_mut());
+    if response.status() == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     *response.version_mut() = Version::HTTP_11;
-    Ok(response)
+    let Some(unwanted) = wanted.and_then(Wanted::answered) else { return Ok(response) };
+    if version == Version::HTTP_11 {
+        // Whether the client sends its body now or not is its choice, so nothing may come after it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| body.outlasting(unwanted)))
 }
 
 /// The head as the product gets it.
 fn outgoing(exchange: &Exchange, mut head: request::Parts) -> Result<request::Parts, RequestError> {
-    head.uri = target(&exchange.path, head.uri)?;
+    head.uri = target(&exchange.route.path_upstream(&exchange.path), head.uri)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
     // Nothing that hyper noted of the client's connection (an upgrade above all) may reach the upstream's.
     head.extensions.clear();
-    strip_hop_by_hop(&mut head.headers);
-    // hyper has asked the client for the body by itself.
-    head.headers.remove(header::EXPECT);
     name(exchange, &mut head.headers);
     add_forwarded(&mut head.headers, &exchange.peer, &exchange.authority);
     Ok(head)
@@ -61,7 +125,7 @@ fn name(exchange: &Exchange, headers: &mut HeaderMap) {
     {
         headers.insert(header::HOST, host);
     }
-    if !exchange.peer.trusted {
+    if !exchange.joined {
         headers.remove(TRACESTATE);
     }
     headers.insert(X_REQUEST_ID, exchange.id.field());

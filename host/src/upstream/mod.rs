@@ -39,7 +39,7 @@ use self::pool::Endpoint;
 use self::slots::Slots;
 use self::tls::Tls;
 use crate::base::names::ProductName;
-use crate::config::plan::{self, Balance, UpstreamUrl};
+use crate::config::plan::{self, Balance, UpstreamScheme, UpstreamUrl};
 use crate::telemetry::registry::Metrics;
 use crate::telemetry::upstream::Retries;
 
@@ -54,8 +54,6 @@ pub struct UpstreamPlan {
     pub balance: Balance,
     /// Sockets to all of them together; `None` is unlimited.
     pub connections: Option<usize>,
-    /// To make a connection, or to wait for one when `connections` are busy; `None` is unlimited.
-    pub connect: Option<Duration>,
     /// What names may resolve to; `None` is anything.
     pub rule: Option<AddressRule>,
     /// There when one of the upstreams is `https`.
@@ -88,6 +86,8 @@ pub struct Upstream {
 pub struct Sending {
     /// The Host to send; `None` is the upstream's own.
     pub host: Option<HeaderValue>,
+    /// To make a connection, or to wait for one when all are busy; `None` is unlimited.
+    pub connect: Option<Duration>,
     /// From the last byte of the request to the head of the response; `None` is unlimited.
     pub response: Option<Duration>,
     /// When the exchange must be over.
@@ -117,6 +117,11 @@ impl Upstream {
             slots,
             plan,
         }
+    }
+
+    /// Whether requests may go over HTTP/2, where no interim response is seen; `multiplexed` ones must.
+    pub fn may_multiplex(&self, multiplexed: bool) -> bool {
+        multiplexed || self.plan.urls.iter().any(|url| url.scheme != UpstreamScheme::Http)
     }
 
     /// How much the breaker lets through now.
@@ -161,7 +166,6 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::plan::UpstreamScheme;
 
     fn upstream(count: u16, balance: Balance) -> Upstream {
         let url = |port| UpstreamUrl { scheme: UpstreamScheme::Http, host: "127.0.0.1".into(), port };
@@ -170,7 +174,6 @@ mod tests {
             urls: (1..=count).map(url).collect(),
             balance,
             connections: None,
-            connect: None,
             rule: None,
             tls: None,
             health: None,

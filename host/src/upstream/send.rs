@@ -64,6 +64,8 @@ impl Upstream {
                 Fate::Unsent(request) => (Retry::Stale, true, Some(*request)),
                 Fate::Refused => (Retry::Refused, false, spare.and_then(Spare::request)),
                 Fate::Lost if failed.error != UpstreamError::Reset => return Err(failed.error),
+                // What broke a fresh connection breaks the next one to the same upstream too.
+                Fate::Lost if !reused && self.endpoints.len() == 1 => return Err(failed.error),
                 Fate::Lost => {
                     let reason = if reused { Retry::Stale } else { Retry::Reset };
                     (reason, false, spare.filter(|spare| is_idempotent(spare.method())).and_then(Spare::request))
@@ -106,7 +108,7 @@ impl Upstream {
             {
                 return Ok((connection, at, true));
             }
-            let limit = earlier(self.plan.connect.map(|limit| Instant::now() + limit), sending.deadline);
+            let limit = earlier(sending.connect.map(|limit| Instant::now() + limit), sending.deadline);
             let mut queued = false;
             let connecting = self.connect(endpoint, version, fresh, &mut queued);
             let connected = match limit {
@@ -244,10 +246,16 @@ pub(super) fn address(
                 && let Some(target) = request.uri().path_and_query()
             {
                 *request.uri_mut() = Uri::from(target.clone());
+                if http_body::Body::size_hint(request.body()).exact().is_none() {
+                    // An attempt over HTTP/2 took it away.
+                    request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
             }
         }
         Wire::Stream(_) => {
             request.headers_mut().remove(header::HOST);
+            // HTTP/2 frames every body itself.
+            request.headers_mut().remove(header::TRANSFER_ENCODING);
             let mut parts = uri::Parts::default();
             parts.scheme = Some(match endpoint.url.scheme {
                 UpstreamScheme::Https => uri::Scheme::HTTPS,

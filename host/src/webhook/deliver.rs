@@ -1,5 +1,6 @@
 //! One attempt to deliver one event to one product.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use super::redact;
 use super::retry::{self, Attempted};
 use crate::base::clock::Clock;
-use crate::config::plan::HostPolicy;
+use crate::config::plan::{HostPolicy, Rewrite};
 use crate::gateway::product::{Backend, Product};
 use crate::store::{ANSWER_MAX, Head, Lease};
 use crate::telemetry::trace::TraceContext;
@@ -43,6 +44,10 @@ pub struct Reached {
 pub struct Terms<'a> {
     /// Path and query instead of the request's own.
     pub path: Option<&'a str>,
+    /// What becomes of the request's own path.
+    pub rewrite: Option<&'a Rewrite>,
+    /// To make a connection.
+    pub connect: Option<Duration>,
     /// Of the whole attempt.
     pub timeout: Duration,
 }
@@ -64,22 +69,23 @@ pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock:
         Ok(request) => request,
         Err(error) => return Ok(failed(format!("the event cannot be sent as a request: {error}"))),
     };
-    exchange(upstream, request, product, terms.timeout, clock).await
+    exchange(upstream, request, product, terms, clock).await
 }
 
 async fn exchange(
     upstream: &Upstream,
     request: Request<Outgoing>,
     product: &Product,
-    timeout: Duration,
+    terms: &Terms<'_>,
     clock: &Clock,
 ) -> Result<Reached, Paused> {
+    let Terms { connect, timeout, .. } = *terms;
     let host = match &product.host {
         // There is no client: the upstream is called by its own name.
         HostPolicy::Client | HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending { host, deadline: Some(Instant::now() + timeout), ..Sending::default() };
+    let sending = Sending { host, connect, deadline: Some(Instant::now() + timeout), ..Sending::default() };
     let response = match tokio::time::timeout(timeout, upstream.send(request, &sending)).await {
         Ok(Ok(response)) => response,
         Ok(Err(UpstreamError::Paused { retry_after })) => return Err(Paused { retry_after }),
@@ -135,7 +141,7 @@ async fn first_bytes<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Bytes {
 
 fn request(lease: &Lease, terms: &Terms<'_>) -> Result<Request<Outgoing>, http::Error> {
     let event = &lease.event;
-    let target = terms.path.map_or_else(|| target(&event.head, &event.redacted), str::to_owned);
+    let target = terms.path.map_or_else(|| target(&event.head, terms.rewrite, &event.redacted), str::to_owned);
     let mut request = Request::builder()
         .method(Method::from_bytes(event.head.method.as_bytes())?)
         .uri(target)
@@ -144,15 +150,11 @@ fn request(lease: &Lease, terms: &Terms<'_>) -> Result<Request<Outgoing>, http::
     Ok(request)
 }
 
-/// The normal path and the query as it came, without parameters that carry a secret.
-fn target(head: &Head, redacted: &[String]) -> String {
-    match head.target.split_once('?') {
-        None => head.path.clone(),
-        Some((_, query)) => match redact::query(query, redacted) {
-            Some(query) => format!("{}?{query}", head.path),
-            None => head.path.clone(),
-        },
-    }
+/// The normal path, rewritten, and the query as it came, without parameters that carry a secret.
+fn target(head: &Head, rewrite: Option<&Rewrite>, redacted: &[String]) -> String {
+    let path = rewrite.map_or(Cow::Borrowed(head.path.as_str()), |rewrite| rewrite.apply(&head.path));
+    let query = head.target.split_once('?').and_then(|(_, query)| redact::query(query, redacted));
+    query.map_or_else(|| path.to_string(), |query| format!("{path}?{query}"))
 }
 
 /// The provider's fields, in order, less those that end here; then ours.
@@ -282,7 +284,8 @@ mod tests {
             "/hooks?a=1&token=hunter2hunter2",
             &["x-token", "?token"],
         );
-        let request = request(&lease, &Terms { path: None, timeout: Duration::from_secs(1) }).expect("a request");
+        let terms = Terms { path: None, rewrite: None, connect: None, timeout: Duration::from_secs(1) };
+        let request = request(&lease, &terms).expect("a request");
         assert_eq!(request.uri(), "/hooks?a=1");
         let headers = request.headers();
         let all = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().expect("text")).collect::<Vec<_>>();
@@ -302,7 +305,15 @@ mod tests {
     #[test]
     fn a_deliver_path_replaces_path_and_query() {
         let lease = lease(&[], "/hooks?a=1", &[]);
-        let terms = Terms { path: Some("/events"), timeout: Duration::from_secs(1) };
+        let terms = Terms { path: Some("/events"), rewrite: None, connect: None, timeout: Duration::from_secs(1) };
         assert_eq!(request(&lease, &terms).expect("a request").uri(), "/events");
+    }
+
+    #[test]
+    fn a_rewrite_changes_the_path_and_leaves_the_query() {
+        let lease = lease(&[], "/hooks/a?a=1&token=x", &["?token"]);
+        let rewrite = Rewrite { strip: Vec::new(), add: "/in".into() };
+        let terms = Terms { path: None, rewrite: Some(&rewrite), connect: None, timeout: Duration::from_secs(1) };
+        assert_eq!(request(&lease, &terms).expect("a request").uri(), "/in/hooks/a?a=1");
     }
 }

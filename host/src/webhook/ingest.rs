@@ -15,7 +15,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::EventId;
 use crate::base::payload::Payload;
 use crate::exchange::Exchange;
-use crate::exchange::body::{Body, Upload};
+use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
 use crate::exchange::silence::Silence;
 use crate::gateway::intake::Intake;
@@ -26,9 +26,6 @@ use crate::telemetry::labels::WebhookOutcome;
 
 /// When to come back after the store was full or failing.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// What a sender of too large a body may still send while it has not read our answer.
-const LINGER_BYTES: u64 = 1 << 20;
-const LINGER: Duration = Duration::from_millis(500);
 
 /// What taking webhooks in needs.
 #[derive(Debug)]
@@ -113,20 +110,10 @@ impl Webhooks {
         incoming: Incoming,
         share: &mut body::Share,
     ) -> Result<Payload, RequestError> {
-        let limit = intake.plan.max_body.0;
-        if http_body::Body::size_hint(&incoming).lower() > limit {
-            // Nothing was read yet, so a sender that waits for 100-continue never sends it.
-            if !headers.contains_key(header::EXPECT) {
-                linger(incoming).await;
-            }
-            return Err(RequestError::TooLarge);
-        }
-        let mut upload = Upload::new(incoming, Some(limit), Silence::new(exchange.route.timeouts.body, None));
-        let received = body::receive(&mut upload, share, self.store.spill_directory()).await;
-        if matches!(received, Err(RequestError::TooLarge)) {
-            linger(upload.into_inner()).await;
-        }
-        received
+        let limit = Some(intake.plan.max_body.0);
+        let incoming = check_declared(headers, incoming, limit).await?;
+        let mut upload = Upload::new(incoming, limit, Silence::new(exchange.route.timeouts.body, exchange.deadline));
+        body::receive(&mut upload, share, self.store.spill_directory()).await
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -271,20 +258,4 @@ fn outcome_of(error: &RequestError) -> WebhookOutcome {
         | RequestError::Unsupported
         | RequestError::Expectation => WebhookOutcome::Incomplete,
     }
-}
-
-/// Reads on for a moment, so that a sender in the middle of its body gets to read the answer instead of a reset.
-async fn linger(mut body: Incoming) {
-    use http_body_util::BodyExt as _;
-    let read_on = async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > LINGER_BYTES {
-                return;
-            }
-        }
-    };
-    // Whether it ended, erred or took too long: the answer goes out now.
-    let _ended = tokio::time::timeout(LINGER, read_on).await;
 }

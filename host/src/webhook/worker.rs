@@ -114,12 +114,12 @@ impl Worker {
 
     async fn attempt(self: Arc<Self>, gateway: Arc<Gateway>, lease: Lease) -> ProductName {
         let product = lease.product.clone();
-        let route = gateway.routes.iter().find(|entry| entry.name == lease.event.route).map(|entry| &entry.target);
+        let route = gateway.routes.get(&lease.event.route).map(|entry| &entry.target);
         let intake = route.and_then(|route| match &route.target {
-            Target::Webhook(intake) => Some(intake),
+            Target::Webhook(intake) => Some((intake, route)),
             Target::Proxy(_) => None,
         });
-        let (Some(intake), Some(served)) = (intake, gateway.products.get(&product)) else {
+        let (Some((intake, route)), Some(served)) = (intake, gateway.products.get(&product)) else {
             let reason = format!("the configuration has no webhook route {} for {product}", lease.event.route);
             tracing::warn!(event = %lease.event.id, %product, "parked: {reason}");
             self.settle(lease, Settlement::Park { reason }).await;
@@ -127,7 +127,12 @@ impl Worker {
         };
         let (began, at) = (Instant::now(), self.clock.now());
         let policy = &intake.plan.retry;
-        let terms = Terms { path: intake.plan.deliver_path.as_deref(), timeout: policy.timeout };
+        let terms = Terms {
+            path: intake.plan.deliver_path.as_deref(),
+            rewrite: route.policy.rewrite.as_ref(),
+            connect: route.timeouts.connect,
+            timeout: policy.timeout,
+        };
         let reached = match deliver::attempt(&lease, served, &terms, &self.clock).await {
             Ok(reached) => reached,
             // It opened after the claim; no attempt is counted, and claims wait for it from now on.

@@ -15,7 +15,7 @@ use tollgate::base::clock::Clock;
 use tollgate::base::drain::Drain;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::config::plan::{
-    Backend, Match, PathPattern, Plan, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
+    Backend, Match, PathPattern, Plan, Policy, Product, Route, Segment, Timeouts, UpstreamScheme, UpstreamUrl,
 };
 use tollgate::edge::{Edge, Served};
 use tollgate::gateway::{Current, Gateway, build};
@@ -71,7 +71,7 @@ pub fn with_route(mut plan: Plan, route: &str, path: &str, methods: &[Method], p
     let matcher =
         Match { listeners: vec![], hosts: vec![], path: pattern(path), methods: methods.to_vec(), headers: vec![] };
     let timeouts = plan.products[product].timeouts.clone();
-    let served = Route { matcher, product: name(product), timeouts, webhook: None };
+    let served = Route { matcher, product: name(product), timeouts, policy: Policy::default(), webhook: None };
     plan.routes.insert(RouteName::new(route).expect("a name"), served);
     plan
 }
@@ -84,7 +84,8 @@ pub fn with_upstream(mut plan: Plan, addresses: &[SocketAddr]) -> Plan {
         port: address.port(),
     };
     let backend = Backend::Upstreams(addresses.iter().map(url).collect());
-    let up = Product { backend, ..plan.products["echo"].clone() };
+    // Scripted upstreams fail as often as their test likes.
+    let up = Product { backend, breaker: None, ..plan.products["echo"].clone() };
     plan.products.insert(name("up"), up);
     with_route(plan, "up", "/{*rest}", &[], "up")
 }
@@ -197,6 +198,36 @@ impl Client {
         }
     }
 
+    /// Sends what the gateway may no longer want to read.
+    pub async fn send_unless_closed(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        soon(self.stream.write_all(bytes.as_ref())).await
+    }
+
+    /// The first `count` bytes of what is not taken yet; `None` when the gateway closes before.
+    pub async fn at_least(&mut self, count: usize) -> Option<&[u8]> {
+        while self.read.len() < count {
+            if soon(self.stream.read_buf(&mut self.read)).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+        Some(&self.read[..count])
+    }
+
+    /// So many bytes.
+    pub async fn exactly(&mut self, count: usize) -> String {
+        while self.read.len() < count {
+            let read = soon(self.stream.read_buf(&mut self.read)).await.expect("reads");
+            assert_ne!(read, 0, "closed after {:?}", String::from_utf8_lossy(&self.read));
+        }
+        let rest = self.read.split_off(count);
+        text(std::mem::replace(&mut self.read, rest))
+    }
+
+    /// Sends no more.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("a socket");
+    }
+
     /// The first line of what comes, or nothing when the gateway closes.
     pub async fn line(&mut self) -> String {
         while find(&self.read, b"\r\n").is_none() {
@@ -283,6 +314,12 @@ impl Upstream {
     pub async fn connection(&mut self) -> Inbound {
         let stream = soon(self.connections.recv()).await.expect("the upstream runs");
         Inbound(Client { stream, read: vec![] })
+    }
+
+    /// The next connection, if the gateway made one.
+    pub fn waiting(&mut self) -> Option<Inbound> {
+        let stream = self.connections.try_recv().ok()?;
+        Some(Inbound(Client { stream, read: vec![] }))
     }
 
     /// Whether the gateway made no connection that was not asked for.

@@ -190,6 +190,21 @@ async fn trailers_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let mut upstream = H2Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n").await;
+    assert_eq!(client.line().await, "HTTP/1.1 100 Continue\r\n");
+    client.send("hi").await;
+    let mut asked = upstream.asked().await;
+    assert!(!asked.request.headers().contains_key(header::EXPECT));
+    assert_eq!(asked.body().await.0, b"hi");
+    asked.ok("got it");
+    client.until("got it").await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_cancels_its_stream_and_no_other() {
     let mut upstream = H2Upstream::start().await;
     let gateway = gateway(&upstream).await;

@@ -11,11 +11,10 @@ const KEYS: &[(&str, &str)] = &[
     ("listener.NAME", "proxy_protocol"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
-    ("route.NAME", "rewrite"),
-    ("route.NAME", "rate"),
-    ("route.NAME", "cors"),
     ("route.NAME", "plugin"),
-    ("route.NAME", "limits"),
+    ("route.NAME.limits", "websockets"),
+    ("route.NAME.limits", "message_bytes"),
+    ("route.NAME.limits", "ping"),
     ("route.NAME.webhook", "order_by"),
 ];
 

@@ -9,6 +9,7 @@ mod log;
 mod overlap;
 mod pattern;
 mod plugins;
+mod policy;
 mod product;
 mod route;
 mod secret;

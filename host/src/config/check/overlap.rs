@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use http::Method;
 
 use crate::base::names::{ListenerName, ProductName, RouteName};
-use crate::config::plan::{Admin, Listener, Product, Route, Segment, environment_name};
+use crate::config::plan::{Admin, HeaderPredicate, Listener, Product, Route, Segment, environment_name};
 use crate::config::raw::Reading;
 
 /// No two listeners, nor one and the admin's, share an address.
@@ -67,12 +67,15 @@ fn report_ambiguous(reading: &Reading, a: &RouteName, b: &RouteName) {
     reading.report(reading.source().problem(place(second), message).help(help));
 }
 
-/// Whether two routes of the same path shape can want the same request equally.
+/// Whether two routes of the same path shape can want the same request equally: with as many predicates, all of which
+/// hold.
 fn ambiguous(a: &Route, b: &Route) -> bool {
+    let predicates = |route: &Route| usize::from(!methods(route).is_empty()) + route.matcher.headers.len();
     overlap(&a.matcher.listeners, &b.matcher.listeners)
         && same_host(a, b)
-        && same_methods(a, b)
-        && a.matcher.headers == b.matcher.headers
+        && predicates(a) == predicates(b)
+        && share_a_method(a, b)
+        && !contradict(a, b)
 }
 
 /// Empty is all.
@@ -96,18 +99,35 @@ fn shape(route: &Route) -> (Vec<Option<&str>>, bool) {
     (segments.collect(), path.rest)
 }
 
-/// Whether some method is served by both, with the same weight: a route that names methods is the more specific one.
-fn same_methods(a: &Route, b: &Route) -> bool {
-    let methods = |route: &Route| match (&route.webhook, route.matcher.methods.as_slice()) {
+/// Empty is all.
+fn methods(route: &Route) -> Vec<Method> {
+    match (&route.webhook, route.matcher.methods.as_slice()) {
         (_, named @ [_, ..]) => named.to_vec(),
         (Some(_), []) => vec![Method::POST],
         (None, []) => Vec::new(),
-    };
+    }
+}
+
+fn share_a_method(a: &Route, b: &Route) -> bool {
     let serves = |methods: &[Method], method: &Method| {
-        methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
+        methods.is_empty() || methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
     };
     let (a, b) = (methods(a), methods(b));
-    a.is_empty() && b.is_empty()
-        || a.iter().any(|method| serves(&b, method))
-        || b.iter().any(|method| serves(&a, method))
+    let any_served = |of: &[Method], by: &[Method]| of.is_empty() || of.iter().any(|method| serves(by, method));
+    any_served(&a, &b) || any_served(&b, &a)
+}
+
+/// Whether no request can fulfil the header predicates of both. One that repeats a field with two values could; which
+/// route is then first by name serves it.
+fn contradict(a: &Route, b: &Route) -> bool {
+    use HeaderPredicate::{Equals, Present};
+    let mut pairs = a.matcher.headers.iter().flat_map(|one| b.matcher.headers.iter().map(move |other| (one, other)));
+    pairs.any(|((name, one), (other_name, other))| {
+        name == other_name
+            && match (one, other) {
+                (Equals(one), Equals(other)) => one != other,
+                (Present(one), Present(other)) => one != other,
+                (Present(there), Equals(_)) | (Equals(_), Present(there)) => !there,
+            }
+    })
 }

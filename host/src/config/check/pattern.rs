@@ -10,20 +10,25 @@ const HOST: &str = "a host such as \"api.example.com\" or \"*.example.com\"";
 
 /// A path pattern in normal form.
 pub(super) fn path(item: &Item<'_>) -> Option<PathPattern> {
-    let text = item.text_as(PATH)?;
-    let normal = match normalise(text) {
-        Ok(normal) => normal,
-        Err(error) => return item.wrong_with(PATH, Some(error.to_string())),
-    };
-    if normal != text {
-        let message = format!("`{}` is not in normal form", item.path);
-        item.reading
-            .report(item.problem(message).help(format!("requests are compared in normal form: write {normal:?}")));
-        return None;
-    }
+    let text = normal(item, PATH)?;
     match parse(text) {
         Ok(pattern) => Some(pattern),
         Err(error) => item.wrong_with(PATH, Some(error)),
+    }
+}
+
+/// A path in normal form, which may hold placeholders.
+pub(super) fn normal<'r>(item: &Item<'r>, expected: &str) -> Option<&'r str> {
+    let text = item.text_as(expected)?;
+    match normalise(text) {
+        Ok(normal) if normal == text => Some(text),
+        Ok(normal) => {
+            let message = format!("`{}` is not in normal form", item.path);
+            let help = format!("requests are compared in normal form: write {normal:?}");
+            item.reading.report(item.problem(message).help(help));
+            None
+        }
+        Err(error) => item.wrong_with(expected, Some(error.to_string())),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{Names, pattern, timeouts, webhook};
+use super::{Names, pattern, policy, timeouts, webhook};
 use crate::base::names::{ListenerName, ProductName};
 use crate::config::plan::{HeaderPredicate, HostPattern, Limits, Match, Product, Route, Timeouts};
 use crate::config::raw::{Entry, Item, Section, all, closest};
@@ -28,11 +28,12 @@ pub(super) fn read(table: &Section<'_>, around: &Around<'_>) -> Option<Route> {
     let outer = product.as_ref().and_then(|name| around.products.get(name)).map(|product| &product.timeouts);
     let outer = outer.unwrap_or(around.timeouts).clone();
     let timeouts = table.within("timeouts", |own| timeouts::of_exchange(own, outer));
+    let policy = policy::read(table, matcher.as_ref());
     let webhook = match table.item("webhook") {
         None => None,
         Some(item) => Some(item.section(|webhook| webhook::read(webhook, &around.names.secrets, around.limits))??),
     };
-    Some(Route { matcher: matcher?, product: product?, timeouts, webhook })
+    Some(Route { matcher: matcher?, product: product?, timeouts, policy, webhook })
 }
 
 fn matcher(table: &Section<'_>, listeners: &BTreeSet<&str>) -> Option<Match> {
@@ -60,7 +61,7 @@ fn hosts(item: &Item<'_>) -> Option<Vec<HostPattern>> {
 }
 
 /// One method or several.
-fn methods(item: &Item<'_>) -> Option<Vec<Method>> {
+pub(super) fn methods(item: &Item<'_>) -> Option<Vec<Method>> {
     match item.as_text() {
         Some(_) => Some(vec![method(item)?]),
         None => distinct(item, item.each(method)?),
@@ -68,7 +69,7 @@ fn methods(item: &Item<'_>) -> Option<Vec<Method>> {
 }
 
 /// `values`, which must not be empty (that would look like "none" and mean "all") nor repeat one.
-fn distinct<T: PartialEq>(item: &Item<'_>, values: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn distinct<T: PartialEq>(item: &Item<'_>, values: Vec<T>) -> Option<Vec<T>> {
     if values.is_empty() {
         return item.wrong_with("at least one", Some("leave the key out for all of them".to_owned()));
     }

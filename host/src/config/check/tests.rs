@@ -492,6 +492,9 @@ fn two_routes_for_the_same_requests_are_named_with_both_places() {
         ("path = \"/x\"; header = { A = \"1\" }", "path = \"/x\"; header = { a = \"1\" }"),
         ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; webhook = { verifier = \"v\" }"),
         ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; method = [\"POST\"]"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { b = \"1\" }"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { a = { present = true } }"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; method = \"GET\""),
     ] {
         let (a, b) = (a.replace("; ", "\n"), b.replace("; ", "\n"));
         let line = 4 + a.matches('\n').count();
@@ -517,8 +520,113 @@ fn routes_that_differ_where_it_matters_stand_side_by_side() {
         ("path = \"/x\"; method = \"GET\"", "path = \"/x\""),
         ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { a = \"2\" }"),
         ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\""),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { a = { present = false } }"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { a = \"1\", b = \"1\" }"),
+        ("path = \"/x\"; header = { a = \"1\" }", "path = \"/x\"; header = { b = \"1\" }; method = \"GET\""),
         ("path = \"/x\"; webhook = { verifier = \"v\" }", "path = \"/x\"; method = \"GET\""),
     ] {
         assert_eq!(of_two_routes(&a.replace("; ", "\n"), &b.replace("; ", "\n")), [""; 0], "{a} {b}");
     }
+}
+
+#[test]
+fn a_rewrite_fits_its_route() {
+    let none: [String; 0] = [];
+    for good in [
+        "rewrite = { strip = \"/v1\" }",
+        "rewrite = { add = \"/\" }",
+        "rewrite = { strip = \"/v1/{any}\", add = \"/x/\" }",
+    ] {
+        assert_eq!(of_route(&format!("path = \"/v1/{{*rest}}\"\n{good}")), none, "{good}");
+    }
+    let of_rewrite = |rewrite: &str| of_route(&format!("path = \"/v1/users\"\nrewrite = {{ {rewrite} }}"));
+    one(
+        of_rewrite("strip = \"/v2\""),
+        "3:21: `route.r.rewrite.strip` can never match: the route's path is /v1/users (it is the beginning of the route's \
+         path)",
+    );
+    one(
+        of_rewrite("strip = \"/v1/users/7\""),
+        "3:21: `route.r.rewrite.strip` can never match: the route's path is /v1/users (it is the beginning of the route's \
+         path)",
+    );
+    one_about(of_rewrite("strip = \"/v1/\""), "3:21: `route.r.rewrite.strip` expects", "(did you mean \"/v1\"?)");
+    one_about(of_rewrite("strip = \"/\""), "3:21: `route.r.rewrite.strip` expects", "(leave it out)");
+    one_about(of_rewrite("strip = \"/{*x}\""), "3:21: `route.r.rewrite.strip` expects", "leave {*…} out)");
+    one_about(of_rewrite("add = \"/{x}\""), "3:19: `route.r.rewrite.add` expects", "without placeholders)");
+    one_about(of_rewrite("add = \"x\""), "3:19: `route.r.rewrite.add` expects", "(a path begins with /)");
+    one(of_rewrite(""), "3:11: `route.r.rewrite` changes nothing (write strip, add or both)");
+    one(
+        of_webhook("deliver_path = \"/x\"\n[route.w.rewrite]\nadd = \"/y\""),
+        "4:1: `route.w.rewrite` and `route.w.webhook.deliver_path` both set the path of deliveries (keep one of them)",
+    );
+}
+
+#[test]
+fn a_rate_is_a_pace() {
+    let of_rate = |rate: &str| of_route(&format!("path = \"/\"\nrate = {{ {rate} }}"));
+    assert!(of_rate("per_second = 0.5").is_empty());
+    one(of_rate("burst = 1"), "3:8: `route.r.rate.per_second` is missing (per_second = 10)");
+    one_about(of_rate("per_second = 0"), "3:23: `route.r.rate.per_second` expects a number from 0.001", "found 0");
+    one_about(of_rate("per_second = 1, burst = 0"), "3:34: `route.r.rate.burst` expects a whole number", "found 0");
+    one_about(
+        of_rate("per_second = 1, by = \"ip\""),
+        "3:31: `route.r.rate.by` expects \"client\" or \"route\"",
+        "found \"ip\"",
+    );
+}
+
+#[test]
+fn cors_names_origins_as_browsers_write_them() {
+    let of_cors = |cors: &str| of_route(&format!("path = \"/\"\ncors = {{ {cors} }}"));
+    for good in [
+        "origins = \"*\"",
+        "origins = [\"*\"], expose = [\"*\"]",
+        "origins = [\"https://app.example.com\", \"http://localhost:3000\", \"https://[::1]:8443\"], credentials = true",
+        "origins = \"capacitor://localhost\", methods = [\"GET\"], headers = [\"X-A\"], max_age = \"1h\"",
+    ] {
+        assert_eq!(of_cors(good), [""; 0], "{good}");
+    }
+    one(
+        of_cors("credentials = true"),
+        "3:8: `route.r.cors.origins` is missing (origins = [\"https://app.example.com\"])",
+    );
+    one(
+        of_cors("origins = \"*\", credentials = true"),
+        "3:20: `route.r.cors.origins` allows everybody, and so cannot allow credentials (name the origins, or remove \
+         credentials)",
+    );
+    for (origin, help) in [
+        ("https://App.example.com", "did you mean \"https://app.example.com\"?"),
+        ("https://app.example.com/", "did you mean \"https://app.example.com\"?"),
+        ("https://app.example.com:443", "did you mean \"https://app.example.com\"?"),
+        ("app.example.com", "scheme://host, and a port that is not the scheme's"),
+        ("https://*.example.com", "origins are compared as a whole, without wildcards"),
+        ("null", "every sandboxed page is \"null\", anybody's: it cannot be allowed"),
+    ] {
+        one_about(
+            of_cors(&format!("origins = \"{origin}\"")),
+            "3:20: `route.r.cors.origins` expects an origin",
+            &format!("({help})"),
+        );
+    }
+    one_about(of_cors("origins = [\"*\", \"https://a\"]"), "3:20: ", "(\"*\" is every origin already)");
+    one_about(
+        of_cors("origins = \"https://a\", credentials = true, expose = [\"*\"]"),
+        "3:63: `route.r.cors.expose[0]`",
+        "(with credentials every header is named)",
+    );
+    one_about(of_cors("origins = \"*\", headers = [\"*\"]"), "3:36: ", "(leave it out to allow what browsers ask for)");
+}
+
+#[test]
+fn a_webhook_route_has_its_own_limit_and_no_pages() {
+    one(
+        of_webhook("[route.w.cors]\norigins = \"*\""),
+        "3:1: `route.w.cors` has no use on a webhook route (webhooks do not come from web pages: remove it)",
+    );
+    one(
+        of_webhook("[route.w.limits]\nmax_body = \"1MiB\""),
+        "4:12: `route.w.limits.max_body` is not of a webhook route (write max_body in the route's webhook table)",
+    );
 }
