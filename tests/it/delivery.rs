@@ -1,6 +1,7 @@
 //! Delivering: by the schedule, as often as it takes, across restarts, and never what is nobody's business.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use tollgate::base::clock::Timestamp;
 use tollgate::store::DeliveryState::{Dead, Delivered, Due};
@@ -52,6 +53,23 @@ async fn a_failed_attempt_is_made_again_when_the_schedule_says() {
     assert!(deliveries.iter().all(|delivery| delivery.field("tollgate-received") == received.to_string()));
     gateway.counts("gateway_webhook_deliveries_total", &["outcome=\"retry\""], 3.0).await;
     gateway.counts("gateway_webhook_deliveries_total", &["outcome=\"delivered\""], 1.0).await;
+}
+
+#[tokio::test]
+async fn a_product_that_is_left_alone_costs_no_attempt() {
+    const PAUSE: Duration = Duration::from_millis(700);
+    let peer = Peer::scripted([Reply::Status(503), Reply::Status(503)]).await;
+    let breaker = "breaker = { failures = 2, pause = \"700ms\" }\nupstreams =";
+    let gateway = TestGateway::start(setup(&toml(&peer, r#"["1h"]"#, "").replacen("upstreams =", breaker, 1))).await;
+    let first = accepted(&gateway, "hook", "1").await;
+    gateway.settled(&first, Due, 1).await;
+    let before = Instant::now();
+    let second = accepted(&gateway, "hook", "2").await;
+    gateway.settled(&second, Due, 1).await;
+    let third = accepted(&gateway, "hook", "3").await;
+    let row = gateway.settled(&third, Delivered, 1).await;
+    assert!(before.elapsed() >= PAUSE, "{row:?} was sent while the breaker was open");
+    assert_eq!(peer.deliveries().len(), 3);
 }
 
 #[tokio::test]

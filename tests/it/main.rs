@@ -14,6 +14,7 @@ mod process;
 mod proxied;
 mod reload;
 mod routes;
+mod slow_readers;
 mod systemd;
 mod tls;
 mod vectors;

@@ -2,6 +2,7 @@
 //! in with one step. A bad one changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,13 +10,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify};
 
 use super::supervisor::Supervisor;
-use super::{StartError, Surroundings};
+use super::{Environment, StartError, Surroundings};
 use crate::admin::Access;
 use crate::base::clock::Clock;
 use crate::base::drain::Drain;
 use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
 use crate::base::secret::Secret;
-use crate::config::plan::Plan;
+use crate::config::plan::{ListenerTls, Plan};
 use crate::config::problem::{Problem, Problems};
 use crate::edge::{Edge, Entrances, Served, Sockets, Unbound};
 use crate::gateway::build::{self, Ground};
@@ -26,6 +27,7 @@ use crate::plugin::registry::{self, Observer, Plugins};
 use crate::store::{DeliveryState, EventStore};
 use crate::telemetry::labels::{PluginReload, ReloadOutcome};
 use crate::telemetry::registry::{Known, Metrics};
+use crate::upstream::tls::{self, Tls};
 use crate::webhook::ingest::Webhooks;
 
 /// Everything that a reload needs and changes.
@@ -61,7 +63,26 @@ pub(super) struct Rooms<'a> {
 /// What the generation that serves was built from.
 struct Loaded {
     plan: Arc<Plan>,
+    read: Read,
+}
+
+/// What was read from where the plan and the environment say.
+#[derive(Clone)]
+pub(super) struct Read {
     secrets: BTreeMap<SecretName, Secret>,
+    tls: BTreeMap<ProductName, Arc<Tls>>,
+}
+
+impl Read {
+    pub(super) fn of(plan: &Plan, environment: &Environment) -> Result<Self, Problems> {
+        let secrets = crate::config::secrets::resolve(plan, &**environment);
+        let tls = tls::load(plan, &**environment);
+        match (secrets, tls) {
+            (Ok(secrets), Ok(tls)) => Ok(Self { secrets, tls }),
+            (Err(secrets), Err(tls)) => Err(secrets.and(tls)),
+            (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+        }
+    }
 }
 
 impl std::fmt::Debug for Live {
@@ -88,7 +109,7 @@ impl Live {
     /// does not accept are problems of the configuration.
     pub(super) async fn build(
         plan: Plan,
-        secrets: BTreeMap<SecretName, Secret>,
+        read: Read,
         surroundings: Surroundings,
         rooms: Rooms<'_>,
     ) -> Result<Self, StartError> {
@@ -96,16 +117,18 @@ impl Live {
         let observer = Replug { metrics: metrics.clone(), replugged: replugged.clone() };
         let plugins = Plugins::new(engine.clone(), plan.plugins.clone(), Box::new(observer));
         plugins.scan().await;
-        prepare(&metrics, &plan, &secrets);
-        let ground = Ground { metrics: &metrics, workers: workers.count(), plugins: &plugins, secrets: &secrets };
+        let Read { secrets, tls } = &read;
+        prepare(&metrics, &plan, secrets);
+        let ground = Ground { metrics: &metrics, workers: workers.count(), plugins: &plugins, secrets, tls };
         let gateway = build::gateway(&plan, None, &ground);
         fit(&plan, &gateway, &plugins).await?;
+        gateway.start();
         let clock = &surroundings.clock;
         store.adopt(clock.now(), &served(&gateway)).await.map_err(|error| {
             let crate::config::plan::StoreUrl::Sqlite(path) = &plan.store.url;
             StartError::Store(path.clone(), error)
         })?;
-        let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, &secrets)));
+        let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, secrets)));
         let current = Arc::new(Current::new(Arc::new(gateway)));
         let served = Served {
             current: current.clone(),
@@ -123,7 +146,7 @@ impl Live {
             access,
             reloaded: Arc::new(Notify::new()),
             surroundings,
-            state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), secrets }),
+            state: ArcSwap::from_pointee(Loaded { plan: Arc::new(plan), read }),
             workers: workers.count(),
             adopted: AtomicBool::new(true),
             reloading: Mutex::new(()),
@@ -145,6 +168,18 @@ impl Live {
 
     pub(super) fn plan(&self) -> Arc<Plan> {
         self.state.load().plan.clone()
+    }
+
+    /// The files that what serves was read from: what to watch for changes.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let plan = self.plan();
+        let mut files = vec![plan.file.clone()];
+        files.extend(crate::config::secrets::files(&plan));
+        files.extend(tls::files(&plan, &*self.surroundings.environment));
+        files.extend(
+            plan.listeners.values().filter_map(|listener| listener.tls.as_ref()).flat_map(ListenerTls::files).cloned(),
+        );
+        files
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -179,33 +214,28 @@ impl Live {
         let plan = loaded.map_err(|_| Problems::new(vec![]))??;
         let before = self.plan();
         needs_restart(&before, &plan)?;
-        let secrets = crate::config::secrets::resolve(&plan, &*self.surroundings.environment);
-        let (secrets, entrances) = both(secrets, self.edge.entrances(&plan))?;
-        self.publish(plan, secrets, Some(entrances)).await
+        let read = Read::of(&plan, &self.surroundings.environment);
+        let (read, entrances) = both(read, self.edge.entrances(&plan))?;
+        self.publish(plan, read, Some(entrances)).await
     }
 
     /// Builds the generation of what is loaded once more, because plugins changed what they say of themselves.
     pub(super) async fn rebuild(&self) {
         let _one = self.reloading.lock().await;
         let loaded = self.state.load_full();
-        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.secrets.clone(), None).await {
+        if let Err(problems) = self.publish((*loaded.plan).clone(), loaded.read.clone(), None).await {
             tracing::error!("the configuration no longer fits its plugins:\n{problems}");
         }
     }
 
     /// Listeners stay as they are where no `entrances` come.
-    async fn publish(
-        &self,
-        plan: Plan,
-        secrets: BTreeMap<SecretName, Secret>,
-        entrances: Option<Entrances>,
-    ) -> Result<u64, Problems> {
+    async fn publish(&self, plan: Plan, read: Read, entrances: Option<Entrances>) -> Result<u64, Problems> {
+        let Read { secrets, tls } = &read;
         let before = self.current.load();
         let plugins_before = self.plan().plugins.clone();
         self.plugins.update(plan.plugins.clone());
-        prepare(&self.metrics, &plan, &secrets);
-        let ground =
-            Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets: &secrets };
+        prepare(&self.metrics, &plan, secrets);
+        let ground = Ground { metrics: &self.metrics, workers: self.workers, plugins: &self.plugins, secrets, tls };
         let gateway = build::gateway(&plan, Some(&before), &ground);
         let ready = match fit(&plan, &gateway, &self.plugins).await {
             // Last, because a socket that is bound is seen from outside.
@@ -215,9 +245,10 @@ impl Live {
         let listeners = ready.inspect_err(|_| self.plugins.update(plugins_before))?;
         let generation = gateway.generation;
         let served = served(&gateway);
-        self.access.store(Arc::new(Access::of(&plan.admin, &secrets)));
+        gateway.start();
+        self.access.store(Arc::new(Access::of(&plan.admin, secrets)));
         let plan = Arc::new(plan);
-        self.state.store(Arc::new(Loaded { plan: plan.clone(), secrets }));
+        self.state.store(Arc::new(Loaded { plan: plan.clone(), read }));
         self.current.publish(Arc::new(gateway));
         if let Some((entrances, sockets)) = listeners {
             self.edge.serve(&plan, entrances, sockets);

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use self::error::StartError;
-use self::live::{Live, Rooms};
+use self::live::{Live, Read, Rooms};
 use crate::admin::{self, Admin, Health};
 use crate::base::clock::Clock;
 use crate::base::drain::Drain;
@@ -103,8 +103,8 @@ impl App {
     /// Starts everything. Listeners open last, when whatever they need is there. Must run on a runtime that outlives the
     /// gateway: it carries the admin listener, deliveries and reloads.
     pub async fn start(plan: Plan, surroundings: Surroundings) -> Result<Self, StartError> {
-        let secrets = crate::config::secrets::resolve(&plan, &*surroundings.environment);
-        let (secrets, entrances) = live::both(secrets, edge::entrances(&plan, |_| None))?;
+        let read = Read::of(&plan, &surroundings.environment);
+        let (read, entrances) = live::both(read, edge::entrances(&plan, |_| None))?;
         let metrics = Arc::new(Metrics::new());
         let engine =
             Engine::new(surroundings.cache.clone()).map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -122,7 +122,7 @@ impl App {
             workers: &workers,
             connections: &connections,
         };
-        let live = Arc::new(Live::build(plan, secrets, surroundings, rooms).await?);
+        let live = Arc::new(Live::build(plan, read, surroundings, rooms).await?);
         live.listen(entrances)?;
 
         let health = Arc::new(Health::default());

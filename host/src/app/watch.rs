@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use super::live::Live;
 use crate::base::drain::Drain;
-use crate::config::plan::ListenerTls;
 
 /// Between two looks. A change is taken up once a file was the same in two of them.
 const EVERY: Duration = Duration::from_millis(500);
@@ -53,16 +52,14 @@ pub(super) async fn files(live: Arc<Live>, drain: Drain) {
 }
 
 async fn look(live: &Live) -> Stamps {
-    let plan = live.plan();
+    let files = live.files();
     let stamps = move || {
-        let tls = plan.listeners.values().filter_map(|listener| listener.tls.as_ref());
-        let pem = tls.flat_map(ListenerTls::files).cloned();
-        let files = std::iter::once(plan.file.clone()).chain(crate::config::secrets::files(&plan)).chain(pem);
         let stamp = |path: &PathBuf| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len()))
         };
         files
+            .into_iter()
             .map(|path| {
                 let stamp = stamp(&path);
                 (path, stamp)

@@ -93,9 +93,10 @@ impl Observer for Silent {
 }
 
 async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
-    let secrets = match no_secrets {
-        true => None,
-        false => crate::config::secrets::resolve(plan, &|name| std::env::var_os(name)).err(),
+    let env = |name: &str| std::env::var_os(name);
+    let (secrets, tls) = match no_secrets {
+        true => (None, None),
+        false => (crate::config::secrets::resolve(plan, &env).err(), crate::upstream::tls::load(plan, &env).err()),
     };
     let listeners = match no_secrets {
         true => None,
@@ -105,7 +106,7 @@ async fn check(plan: &Plan, no_secrets: bool) -> Result<(), Problems> {
         Ok(plugins) => check_plugins(plan, &plugins).await,
         Err(why) => vec![plan.source.problem_with("plugins", why)],
     };
-    let found = secrets.into_iter().chain(listeners);
+    let found = secrets.into_iter().chain(tls).chain(listeners);
     found.fold(Problems::new(plugins), Problems::and).or(())
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
@@ -276,7 +277,7 @@ pub enum SecretPlace {
 }
 
 /// `[product.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Product {
     /// Where its requests go.
     pub backend: Backend,
@@ -290,10 +291,33 @@ pub struct Product {
     pub sign: Option<SecretName>,
     /// Sockets to the upstreams; `None` is unlimited.
     pub connections: Option<usize>,
+    /// How its upstreams are checked; `None` is not at all.
+    pub health: Option<Health>,
+    /// TLS towards its upstreams; the environment may say otherwise.
+    pub tls: UpstreamTls,
+    /// The share of its requests that may be sent a second time.
+    pub retries: f64,
+    /// When it is left alone; `None` is never.
+    pub breaker: Option<Breaker>,
     /// Resolved against `[timeouts]`.
     pub timeouts: Timeouts,
     /// How webhook deliveries are paced.
     pub delivery: Delivery,
+}
+
+impl Product {
+    /// Whether one of its upstreams is `https`.
+    pub fn is_secure(&self) -> bool {
+        match &self.backend {
+            Backend::Upstreams(urls) => urls.iter().any(|url| url.scheme == UpstreamScheme::Https),
+            Backend::Echo => false,
+        }
+    }
+}
+
+/// What the environment variables of a product's TLS begin with: its name in upper case, `-` as `_`.
+pub fn environment_name(product: &ProductName) -> String {
+    product.as_str().to_ascii_uppercase().replace('-', "_")
 }
 
 /// What serves a product.
@@ -375,6 +399,39 @@ pub enum Balance {
     P2c,
     /// One after the other.
     RoundRobin,
+}
+
+/// `health = { path, every, timeout }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Asked with GET; 2xx and 3xx are well. With a query, if one is written.
+    pub path: PathAndQuery,
+    /// Between two checks.
+    pub every: Duration,
+    /// Of one check.
+    pub timeout: Duration,
+}
+
+/// `[product.NAME.tls]`; paths are absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Roots to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, for upstreams that ask for one.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// The name in the upstreams' certificates; `None` is each upstream's own.
+    pub server_name: Option<String>,
+}
+
+/// `[product.NAME.breaker]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// In a row.
+    pub failures: u32,
+    /// How long nothing is sent then.
+    pub pause: Duration,
 }
 
 /// `[product.NAME.delivery]`

@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::plan::{
-    Backend, Balance, Cors, Delivery, FixedAnswer, HeaderPredicate, HostPattern, HostPolicy, Limits, LogFormat,
-    Origins, PathPattern, Policy, Rate, RateBy, Rewrite, Segment, StoreUrl, Timeouts, Tolerance, UpstreamScheme,
-    UpstreamUrl,
+    Backend, Balance, Breaker, Cors, Delivery, FixedAnswer, HeaderPredicate, HostPattern, HostPolicy, Limits,
+    LogFormat, Origins, PathPattern, Policy, Rate, RateBy, Rewrite, Segment, StoreUrl, Timeouts, Tolerance,
+    UpstreamScheme, UpstreamTls, UpstreamUrl,
 };
 use super::*;
 use crate::base::sizes::ByteSize;
@@ -137,6 +137,8 @@ fn what_is_not_written_has_the_documented_default() {
     let app = &plan.products["app"];
     assert_eq!((app.balance, &app.host, app.connections), (Balance::P2c, &HostPolicy::Client, None));
     assert_eq!(app.delivery, Delivery { concurrency: 32, rate: None });
+    assert_eq!((&app.health, app.retries, &app.tls), (&None, 0.2, &UpstreamTls::default()));
+    assert_eq!(app.breaker, Some(Breaker { failures: 5, pause: seconds(30) }));
     let route = &plan.routes["hook"];
     assert!(route.matcher.hosts.is_empty() && route.matcher.methods.is_empty() && route.matcher.listeners.is_empty());
     assert_eq!(route.policy, Policy::default());
@@ -180,13 +182,8 @@ fn what_is_not_served_yet_is_refused_and_nothing_else() {
     assert_eq!(
         refused,
         [
-            "`https` in `product.ledger.upstreams[0]`",
-            "`product.billing.breaker`",
-            "`product.billing.health`",
             "`product.billing.limits.websockets`",
-            "`product.billing.retries`",
             "`product.billing.sign`",
-            "`product.ledger.tls`",
             "`route.api.plugin`",
             "`route.live.limits.message_bytes`",
             "`route.live.limits.ping`",

@@ -10,6 +10,7 @@ use super::echo;
 use super::silence::Silence;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
+use crate::telemetry::labels::Protocol;
 use crate::upstream::Sending;
 use crate::upstream::body::Outgoing;
 use crate::upstream::error::UpstreamError;
@@ -27,10 +28,11 @@ pub struct Patience {
     pub deadline: Option<Instant>,
 }
 
-/// Sends `request`, whose target is in origin form and whose Host is the client's, to `product`.
+/// Sends `request`, which speaks `protocol`, to `product`. Its target is in origin form, its Host the client's.
 pub async fn send(
     product: &Product,
     request: Request<Outgoing>,
+    protocol: Protocol,
     patience: Patience,
 ) -> Result<Response<Body>, UpstreamError> {
     let upstream = match &product.backend {
@@ -42,7 +44,13 @@ pub async fn send(
         HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending { host, connect: patience.connect, response: patience.response, deadline: patience.deadline };
+    let sending = Sending {
+        host,
+        connect: patience.connect,
+        response: patience.response,
+        deadline: patience.deadline,
+        multiplexed: protocol == Protocol::Grpc,
+    };
     let response = upstream.send(request, &sending).await?;
     Ok(response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline))))
 }

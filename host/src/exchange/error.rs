@@ -179,6 +179,7 @@ impl RequestError {
             Self::RateLimited { retry_after } | Self::InProgress { retry_after } | Self::Store { retry_after } => {
                 Some(*retry_after)
             }
+            Self::Upstream(UpstreamError::Paused { retry_after }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -194,6 +195,8 @@ fn upstream(error: UpstreamError) -> (StatusCode, GrpcCode, Reason, Blame) {
         UpstreamError::Address => (S::BAD_GATEWAY, G::Unavailable, R::UpstreamAddress, Upstream),
         UpstreamError::Connect => (S::BAD_GATEWAY, G::Unavailable, R::UpstreamConnect, Upstream),
         UpstreamError::ConnectTimeout => (S::GATEWAY_TIMEOUT, G::Unavailable, R::UpstreamConnect, Upstream),
+        UpstreamError::Tls => (S::BAD_GATEWAY, G::Unavailable, R::UpstreamTls, Upstream),
+        UpstreamError::Paused { .. } => (S::SERVICE_UNAVAILABLE, G::Unavailable, R::UpstreamPaused, Upstream),
         UpstreamError::Busy => (S::SERVICE_UNAVAILABLE, G::Unavailable, R::UpstreamBusy, Upstream),
         UpstreamError::Reset => (S::BAD_GATEWAY, G::Unavailable, R::UpstreamReset, Upstream),
         UpstreamError::Protocol => (S::BAD_GATEWAY, G::Internal, R::UpstreamProtocol, Upstream),
@@ -241,6 +244,8 @@ impl Answer {
             Reason::UpstreamName
             | Reason::UpstreamAddress
             | Reason::UpstreamConnect
+            | Reason::UpstreamTls
+            | Reason::UpstreamPaused
             | Reason::UpstreamBusy
             | Reason::UpstreamReset
             | Reason::UpstreamProtocol => "the service did not answer",

@@ -16,6 +16,7 @@ use crate::plugin::registry::Plugins;
 use crate::telemetry::product::NO_PRODUCT;
 use crate::telemetry::registry::Metrics;
 use crate::upstream::guard::AddressRule;
+use crate::upstream::tls::Tls;
 use crate::upstream::{Upstream, UpstreamPlan};
 
 /// What building needs beside the plan.
@@ -29,6 +30,8 @@ pub struct Ground<'a> {
     pub plugins: &'a Plugins,
     /// The secrets that routes give them.
     pub secrets: &'a BTreeMap<SecretName, Secret>,
+    /// TLS towards upstreams, of the products that have it.
+    pub tls: &'a BTreeMap<ProductName, Arc<Tls>>,
 }
 
 /// The generation that `plan` describes. `previous` is the one that serves now.
@@ -76,6 +79,10 @@ fn backend(
         urls: urls.clone(),
         balance: product.balance,
         connections: product.connections,
+        tls: ground.tls.get(name).cloned(),
+        health: product.health.clone(),
+        retries: product.retries,
+        breaker: product.breaker.clone(),
         rule: takes_webhooks.then(|| AddressRule { allow: product.allow.clone() }),
         buffer_bytes: plan.limits.buffer_bytes.as_usize(),
     };

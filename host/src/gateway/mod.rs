@@ -22,7 +22,7 @@ use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use self::intake::Intake;
-use self::product::Product;
+use self::product::{Backend, Product};
 use self::rate::Limiter;
 use self::routes::RouteTable;
 use crate::base::names::{ProductName, RouteName};
@@ -72,6 +72,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Starts what goes on beside requests: health checks and look-ups of names. What the generation before started goes
+    /// on. Must run on a runtime that outlives the gateway.
+    pub fn start(&self) {
+        for product in self.products.values() {
+            if let Backend::Upstream(upstream) = &product.backend {
+                upstream.start();
+            }
+        }
+    }
+
     /// Whether `peer`'s word is taken.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

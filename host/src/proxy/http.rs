@@ -33,7 +33,7 @@ pub async fn forward(
     let body = check_declared(&head.headers, body, limit).await?;
     let version = head.version;
     let mut head = outgoing(exchange, head)?;
-    let wanted = expectation(&mut head.headers, version, &body, product);
+    let wanted = expectation(&mut head.headers, version, &body, product, exchange.protocol);
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // hyper takes the body of a GET for none unless it is told otherwise.
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -55,18 +55,27 @@ pub async fn forward(
         idle: timeouts.idle,
         deadline: exchange.deadline,
     };
-    let response = backend::send(product, request, patience).await?;
+    let response = backend::send(product, request, exchange.protocol, patience).await?;
     returned(response, version, wanted.as_ref())
 }
 
-/// The client's expectation, which the upstream is to meet. Where there is no body to wait with, or the client cannot mean
-/// it (HTTP/1.0), it is dropped.
-fn expectation(headers: &mut HeaderMap, version: Version, body: &Incoming, product: &Product) -> Option<Wanted> {
+/// The client's expectation, which the upstream is to meet. Where there is no body to wait with, the client cannot mean
+/// it (HTTP/1.0), or the upstream's word would not be heard (HTTP/2), it is dropped.
+fn expectation(
+    headers: &mut HeaderMap,
+    version: Version,
+    body: &Incoming,
+    product: &Product,
+    protocol: Protocol,
+) -> Option<Wanted> {
     if !headers.contains_key(header::EXPECT) {
         return None;
     }
-    let passes =
-        version >= Version::HTTP_11 && !body.is_end_stream() && matches!(product.backend, Backend::Upstream(_));
+    let answers = match &product.backend {
+        Backend::Upstream(upstream) => !upstream.may_multiplex(protocol == Protocol::Grpc),
+        Backend::Echo => false,
+    };
+    let passes = version >= Version::HTTP_11 && !body.is_end_stream() && answers;
     if !passes {
         headers.remove(header::EXPECT);
     }

@@ -119,6 +119,10 @@ labels!(
         UpstreamAddress = "upstream_address",
         /// The upstream does not take connections.
         UpstreamConnect = "upstream_connect",
+        /// TLS with the upstream was not agreed on.
+        UpstreamTls = "upstream_tls",
+        /// The breaker is open: the product failed too often in a row.
+        UpstreamPaused = "upstream_paused",
         /// Every connection the product may have is busy.
         UpstreamBusy = "upstream_busy",
         /// The upstream closed the connection without a response.
@@ -149,6 +153,20 @@ labels!(
         HeadTimeout = "head_timeout",
         /// The client did not take what was sent to it.
         Stalled = "stalled",
+    }
+);
+
+labels!(
+    /// Why a request was sent to an upstream once more.
+    Retry {
+        /// An upstream took no connection; another was tried.
+        Connect = "connect",
+        /// A connection that had waited was no good any more.
+        Stale = "stale",
+        /// The upstream said that it had not looked at the request.
+        Refused = "refused",
+        /// The connection broke before a response, and the request may be sent twice.
+        Reset = "reset",
     }
 );
 

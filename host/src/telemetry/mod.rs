@@ -6,3 +6,4 @@ pub mod logging;
 pub mod product;
 pub mod registry;
 pub mod trace;
+pub mod upstream;

@@ -14,6 +14,7 @@ use prometheus::{
 use super::labels::{CallOutcome, DeliveryOutcome, FaultReason, Hook, PluginReload, ReloadOutcome, WebhookOutcome};
 use super::listener::ListenerMetrics;
 use super::product::{NO_PRODUCT, ProductMetrics};
+use super::upstream::{Retries, UpstreamHealth};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -37,8 +38,9 @@ pub struct Metrics {
     pub(super) errors: IntCounterVec,
     pub(super) duration: HistogramVec,
     pub(super) stream_duration: HistogramVec,
-    /// `gateway_upstream_retries_total{product,reason}`
-    pub upstream_retries: IntCounterVec,
+    /// `gateway_upstream_healthy{product,upstream}`, 1 or 0
+    pub upstream_healthy: UpstreamHealth,
+    pub(super) upstream_retries: IntCounterVec,
     pub(super) listener_closed: IntCounterVec,
     /// `gateway_tls_certificate_expiry_timestamp_seconds{listener,certificate}`, Unix seconds
     pub certificate_expiry: IntGaugeVec,
@@ -136,6 +138,11 @@ impl Metrics {
                 by_product,
                 &STREAM_SECONDS,
             ),
+            upstream_healthy: UpstreamHealth::new(made.gauges(
+                "gateway_upstream_healthy",
+                "Whether an upstream gets requests.",
+                &["product", "upstream"],
+            )),
             upstream_retries: made.counters(
                 "gateway_upstream_retries_total",
                 "Requests sent to an upstream once more.",
@@ -212,10 +219,16 @@ impl Metrics {
         ListenerMetrics::resolve(self, name)
     }
 
+    /// The retries of one product, resolved.
+    pub fn retries(&self, product: &str) -> Retries {
+        Retries::resolve(self, product)
+    }
+
     /// Makes the series of every known label value, at zero.
     pub fn prepare(&self, known: &Known<'_>) {
         for product in &known.products {
             self.product(product);
+            self.retries(product);
             self.webhook_delivery.with_label_values(&[product]);
             for outcome in DeliveryOutcome::ALL {
                 self.webhook_deliveries.with_label_values(&[*product, outcome.as_str()]);
@@ -342,6 +355,7 @@ mod tests {
             secrets: vec![("s", 1)],
             states: vec!["due"],
         });
+        let _healthy = metrics.upstream_healthy.of("p", "http://a");
         for family in metrics.registry.gather() {
             assert!(guide.contains(&format!("`{}`", family.name())), "{}", family.name());
         }

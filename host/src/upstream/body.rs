@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::pool::Checkout;
+use super::replay::{Again, Recorded};
 use crate::base::payload::Payload;
 
 /// Why a request's body ended before its end. The client's doing, each of them.
@@ -49,6 +50,7 @@ enum Kind {
     Empty,
     Full(Option<Bytes>),
     Stream(Source, Arc<Progress>),
+    Recorded(Recorded, Arc<Progress>),
 }
 
 impl Outgoing {
@@ -80,14 +82,31 @@ impl Outgoing {
         match &self.0 {
             Kind::Empty => Some(Self(Kind::Empty)),
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
-            Kind::Stream(..) => None,
+            Kind::Stream(..) | Kind::Recorded(..) => None,
         }
+    }
+
+    /// Of a body that comes as it is sent: remembers its beginning from now on, so that it can be sent again while that
+    /// is all that was sent.
+    pub(super) fn recorded(&mut self) -> Option<Again> {
+        self.0 = match std::mem::replace(&mut self.0, Kind::Empty) {
+            Kind::Stream(source, progress) => Kind::Recorded(Recorded::new(source), progress),
+            other => other,
+        };
+        match &self.0 {
+            Kind::Recorded(recorded, progress) => Some(recorded.again(Arc::clone(progress))),
+            Kind::Empty | Kind::Full(_) | Kind::Stream(..) => None,
+        }
+    }
+
+    pub(super) const fn replayed(recorded: Recorded, progress: Arc<Progress>) -> Self {
+        Self(Kind::Recorded(recorded, progress))
     }
 
     pub(super) fn progress(&self) -> Option<Arc<Progress>> {
         match &self.0 {
             Kind::Empty | Kind::Full(_) => None,
-            Kind::Stream(_, progress) => Some(Arc::clone(progress)),
+            Kind::Stream(_, progress) | Kind::Recorded(_, progress) => Some(Arc::clone(progress)),
         }
     }
 }
@@ -108,13 +127,12 @@ impl Body for Outgoing {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(source, progress) => {
                 let polled = source.as_mut().poll_frame(cx);
-                progress.note(match &polled {
-                    Poll::Pending => Step::Waiting,
-                    Poll::Ready(Some(Ok(_))) if source.is_end_stream() => Step::Done,
-                    Poll::Ready(Some(Ok(_))) => Step::Moving,
-                    Poll::Ready(Some(Err(fault))) => Step::Failed(*fault),
-                    Poll::Ready(None) => Step::Done,
-                });
+                progress.note(Step::after(&polled, source.is_end_stream()));
+                polled
+            }
+            Kind::Recorded(recorded, progress) => {
+                let polled = recorded.poll_frame(cx);
+                progress.note(Step::after(&polled, recorded.is_end_stream()));
                 polled
             }
         }
@@ -125,6 +143,7 @@ impl Body for Outgoing {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Stream(source, _) => source.is_end_stream(),
+            Kind::Recorded(recorded, _) => recorded.is_end_stream(),
         }
     }
 
@@ -133,6 +152,7 @@ impl Body for Outgoing {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Stream(source, _) => source.size_hint(),
+            Kind::Recorded(recorded, _) => recorded.size_hint(),
         }
     }
 }
@@ -195,6 +215,18 @@ pub(super) enum Step {
     Failed(BodyFault),
 }
 
+impl Step {
+    fn after(polled: &Poll<Option<Result<Frame<Bytes>, BodyFault>>>, at_end: bool) -> Self {
+        match polled {
+            Poll::Pending => Self::Waiting,
+            Poll::Ready(Some(Ok(_))) if at_end => Self::Done,
+            Poll::Ready(Some(Ok(_))) => Self::Moving,
+            Poll::Ready(Some(Err(fault))) => Self::Failed(*fault),
+            Poll::Ready(None) => Self::Done,
+        }
+    }
+}
+
 impl Progress {
     fn new() -> Self {
         Self(Mutex::new((Step::Moving, Instant::now())))
@@ -244,11 +276,10 @@ impl Received {
         }
     }
 
-    /// A connection that is still sending the request is of no use to the next one.
     fn give_back(&mut self) {
-        let sent = self.request.as_ref().is_none_or(|progress| progress.last().0 == Step::Done);
-        if let Some(connection) = self.connection.take().filter(|_| sent) {
-            connection.give_back();
+        let sending = self.request.as_ref().is_some_and(|progress| progress.last().0 != Step::Done);
+        if let Some(connection) = self.connection.take() {
+            connection.give_back(sending);
         }
     }
 }

@@ -1,59 +1,108 @@
-//! New connections: name → addresses → the ones that are allowed → a socket. The address that was checked is the address
-//! that is connected to, so a name cannot change its mind in between.
+//! New TCP connections: name → addresses → the ones that are allowed → a socket. The address that was checked is the
+//! address that is connected to, so a name cannot change its mind in between.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::error::UpstreamError;
 use super::guard::AddressRule;
-use crate::config::plan::UpstreamUrl;
+use super::resolve::Names;
 
-/// Addresses of a name that are tried.
-const ADDRESSES_MAX: usize = 8;
+/// Addresses that are tried for one connection.
+const TRIES_MAX: usize = 8;
+/// After this the next address is tried beside the one that has not answered (RFC 8305, section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+/// A peer that is gone without a word is noticed after about a minute, also under a stream that is silent for long.
+const ALIVE_AFTER: Duration = Duration::from_secs(30);
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_TRIES: u32 = 3;
 
-/// A TCP connection to `url`. `rule` holds for names only.
-pub(super) async fn tcp(url: &UpstreamUrl, rule: Option<&AddressRule>) -> Result<TcpStream, UpstreamError> {
-    let addresses = addresses(url, rule).await?;
-    for address in addresses {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            // Without it small writes wait for acknowledgements; a socket that refuses still works.
-            let _unset = stream.set_nodelay(true);
-            return Ok(stream);
-        }
+/// A TCP connection to one of the addresses of `names`. `rule` holds for names only.
+pub(super) async fn tcp(names: &Names, rule: Option<&AddressRule>) -> Result<(TcpStream, SocketAddr), UpstreamError> {
+    let mut addresses = names.addresses().await?;
+    if let Some(rule) = rule.filter(|_| !names.literal) {
+        addresses.retain(|address| rule.allows(address.ip()));
     }
-    Err(UpstreamError::Connect)
+    if addresses.is_empty() {
+        return Err(UpstreamError::Address);
+    }
+    let connected = match addresses.as_slice() {
+        [only] => open(*only).await.ok(),
+        several => first_of(several).await,
+    };
+    connected.ok_or_else(|| {
+        names.doubt();
+        UpstreamError::Connect
+    })
 }
 
-async fn addresses(url: &UpstreamUrl, rule: Option<&AddressRule>) -> Result<Vec<SocketAddr>, UpstreamError> {
-    if let Ok(literal) = url.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(literal, url.port)]);
+/// The first that takes the connection: the next is tried when one fails, or does not answer for a while.
+async fn first_of(addresses: &[SocketAddr]) -> Option<(TcpStream, SocketAddr)> {
+    let mut left = addresses.iter().take(TRIES_MAX);
+    let mut trying = FuturesUnordered::new();
+    loop {
+        let next = left.next();
+        trying.extend(next.map(|address| open(*address)));
+        loop {
+            let ended = match next {
+                Some(_) => tokio::time::timeout(STAGGER, trying.next()).await,
+                None => Ok(trying.next().await),
+            };
+            match ended {
+                Ok(Some(Ok(connected))) => return Some(connected),
+                Ok(None) if next.is_none() => return None,
+                Ok(Some(Err(_))) if next.is_none() => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
     }
-    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|_| UpstreamError::Name)?;
-    let found: Vec<_> = found.take(ADDRESSES_MAX).collect();
-    if found.is_empty() {
-        return Err(UpstreamError::Name);
-    }
-    let rule = rule.filter(|_| url.host != "localhost");
-    let allowed: Vec<_> =
-        found.into_iter().filter(|address| rule.is_none_or(|rule| rule.allows(address.ip()))).collect();
-    if allowed.is_empty() { Err(UpstreamError::Address) } else { Ok(allowed) }
+}
+
+async fn open(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::connect(address).await?;
+    // Without it small writes wait for acknowledgements; a socket that refuses either still works.
+    let _unset = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(ALIVE_AFTER).with_interval(ALIVE_EVERY).with_retries(ALIVE_TRIES);
+    let _unset = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    Ok((stream, address))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::plan::UpstreamScheme;
+    use crate::config::plan::{UpstreamScheme, UpstreamUrl};
 
-    fn url(host: &str) -> UpstreamUrl {
-        UpstreamUrl { scheme: UpstreamScheme::Http, host: host.into(), port: 1 }
+    fn names(host: &str, port: u16) -> Names {
+        Names::new(&UpstreamUrl { scheme: UpstreamScheme::Http, host: host.into(), port })
     }
 
     #[tokio::test]
     async fn what_is_written_as_an_address_or_localhost_passes_as_written() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let port = listener.local_addr().expect("an address").port();
         let rule = AddressRule { allow: vec![] };
-        for host in ["127.0.0.1", "::1", "10.0.0.1", "localhost"] {
-            assert!(addresses(&url(host), Some(&rule)).await.is_ok_and(|found| !found.is_empty()), "{host}");
+        for host in ["127.0.0.1", "localhost"] {
+            assert!(tcp(&names(host, port), Some(&rule)).await.is_ok(), "{host}");
         }
+        // The resolver reads this as 127.0.0.1, so it is a name like any other.
+        assert_eq!(tcp(&names("127.1", port), Some(&rule)).await.err(), Some(UpstreamError::Address));
+        let allowed = AddressRule { allow: vec!["127.0.0.0/8".parse().expect("a range")] };
+        assert!(tcp(&names("127.1", port), Some(&allowed)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_fails() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let open = listener.local_addr().expect("an address");
+        let closed = SocketAddr::new("127.0.0.2".parse().expect("an address"), open.port());
+        let (_, reached) = first_of(&[closed, closed, open]).await.expect("one of them answers");
+        assert_eq!(reached, open);
+        assert!(first_of(&[closed, closed]).await.is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Why an upstream did not answer.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::body::BodyFault;
 
@@ -15,6 +16,13 @@ pub enum UpstreamError {
     Connect,
     /// Nothing took the connection in time.
     ConnectTimeout,
+    /// TLS was not agreed on: its certificate is not trusted, it does not take ours, or it speaks something else.
+    Tls,
+    /// The breaker is open: the product failed too often in a row, and nothing is sent to it.
+    Paused {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Every connection the product may have stayed busy.
     Busy,
     /// The connection broke before a response came.
@@ -30,9 +38,18 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// Whether the upstream cannot have seen any of the request.
-    pub fn nothing_was_sent(self) -> bool {
-        matches!(self, Self::Name | Self::Address | Self::Connect | Self::ConnectTimeout | Self::Busy)
+    /// Whether the upstream is to blame, as breakers and ejections see it. A deadline is not: whoever asks sets it.
+    pub(super) fn is_the_upstreams(self) -> bool {
+        match self {
+            Self::Name
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Tls
+            | Self::Reset
+            | Self::Protocol
+            | Self::ResponseTimeout => true,
+            Self::Address | Self::Paused { .. } | Self::Busy | Self::Deadline | Self::Body(_) => false,
+        }
     }
 }
 
@@ -43,6 +60,8 @@ impl fmt::Display for UpstreamError {
             Self::Address => "the upstream's name resolves to no address that is allowed",
             Self::Connect => "the upstream does not take connections",
             Self::ConnectTimeout => "the upstream took too long to take a connection",
+            Self::Tls => "TLS with the upstream was not agreed on",
+            Self::Paused { .. } => "the product failed too often in a row and is left alone for a while",
             Self::Busy => "every connection the product may have is busy",
             Self::Reset => "the upstream closed the connection without a response",
             Self::Protocol => "the upstream's response is not HTTP",

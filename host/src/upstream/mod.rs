@@ -1,32 +1,50 @@
 //! Layer 2: bytes out. [`Upstream::send`] picks one of a product's upstreams, finds or makes a connection to it, sends
 //! the request and gives back the response while its body still streams.
 //!
-//! Invariant: a request goes out a second time only when the upstream cannot have seen it, or when its method is
-//! idempotent, its body is at hand and the connection it was lost on had waited idle.
+//! Invariant: a request goes out a second time only when the upstream cannot have seen it or says that it did not look
+//! at it, or when its method is idempotent, its body is at hand and its connection broke; and only within the product's
+//! budget of retries.
 
+mod attempt;
 pub mod body;
+mod breaker;
+mod budget;
 mod connect;
+mod dial;
 pub mod error;
 pub mod guard;
+mod health;
+mod multiplex;
 mod pool;
+mod probe;
+mod replay;
+mod resolve;
 mod send;
+mod slots;
+pub mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use prometheus::IntCounter;
 use tokio::time::Instant;
 
+pub use self::breaker::Room;
+use self::breaker::{Breaker, Verdict};
+use self::budget::Budget;
 use self::guard::AddressRule;
-use self::pool::{Endpoint, Slots};
+use self::health::Standing;
+use self::pool::Endpoint;
+use self::slots::Slots;
+use self::tls::Tls;
 use crate::base::names::ProductName;
-use crate::config::plan::{Balance, UpstreamUrl};
+use crate::config::plan::{self, Balance, UpstreamScheme, UpstreamUrl};
 use crate::telemetry::registry::Metrics;
+use crate::telemetry::upstream::Retries;
 
 /// What an [`Upstream`] is made from; while this stays the same across a reload, so do its connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamPlan {
     /// The product it serves.
     pub product: ProductName,
@@ -38,6 +56,14 @@ pub struct UpstreamPlan {
     pub connections: Option<usize>,
     /// What names may resolve to; `None` is anything.
     pub rule: Option<AddressRule>,
+    /// There when one of the upstreams is `https`.
+    pub tls: Option<Arc<Tls>>,
+    /// How the upstreams are checked; `None` is not at all.
+    pub health: Option<plan::Health>,
+    /// The share of requests that may be sent a second time.
+    pub retries: f64,
+    /// When the product is left alone; `None` is never.
+    pub breaker: Option<plan::Breaker>,
     /// The most a connection buffers in each direction.
     pub buffer_bytes: usize,
 }
@@ -49,8 +75,10 @@ pub struct Upstream {
     endpoints: Box<[Arc<Endpoint>]>,
     slots: Arc<Slots>,
     turn: AtomicUsize,
-    stale_retries: IntCounter,
-    connect_retries: IntCounter,
+    breaker: Breaker,
+    budget: Budget,
+    retries: Retries,
+    started: AtomicBool,
 }
 
 /// How one request is sent.
@@ -64,25 +92,46 @@ pub struct Sending {
     pub response: Option<Duration>,
     /// When the exchange must be over.
     pub deadline: Option<Instant>,
+    /// It must go over HTTP/2, as gRPC does.
+    pub multiplexed: bool,
 }
 
 impl Upstream {
     /// No connection is made before one is needed. `workers` is how many worker threads will use it.
     pub fn new(plan: UpstreamPlan, workers: usize, metrics: &Metrics) -> Self {
         let slots = Slots::new(plan.connections);
+        if plan.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            tracing::warn!(product = %plan.product, "certificates of its upstreams are NOT verified: anyone may answer for them");
+        }
         let endpoint = |url: &UpstreamUrl| {
-            let authority = HeaderValue::try_from(url.authority()).expect("a checked host is a field value");
-            Arc::new(Endpoint::new(url.clone(), authority, Arc::clone(&slots), workers))
+            let healthy = metrics.upstream_healthy.of(plan.product.as_str(), &url.to_string());
+            Arc::new(Endpoint::new(url.clone(), Standing::new(healthy), Arc::clone(&slots), workers))
         };
-        let retries = |reason| metrics.upstream_retries.with_label_values(&[plan.product.as_str(), reason]);
         Self {
             endpoints: plan.urls.iter().map(endpoint).collect(),
             turn: AtomicUsize::new(0),
-            stale_retries: retries("stale"),
-            connect_retries: retries("connect"),
+            breaker: Breaker::new(plan.breaker.clone()),
+            budget: Budget::new(plan.retries, workers),
+            retries: metrics.retries(plan.product.as_str()),
+            started: AtomicBool::new(false),
             slots,
             plan,
         }
+    }
+
+    /// Whether requests may go over HTTP/2, where no interim response is seen; `multiplexed` ones must.
+    pub fn may_multiplex(&self, multiplexed: bool) -> bool {
+        multiplexed || self.plan.urls.iter().any(|url| url.scheme != UpstreamScheme::Http)
+    }
+
+    /// How much the breaker lets through now.
+    pub fn room(&self) -> Room {
+        self.breaker.room()
+    }
+
+    /// Whoever asked gave up waiting for a response: counted as a failure of the product.
+    pub fn was_too_slow(&self) {
+        self.breaker.judge(Verdict::Failed, None);
     }
 
     /// What it was made from.
@@ -90,20 +139,25 @@ impl Upstream {
         &self.plan
     }
 
-    /// One of the upstreams, not `avoid` when there is another.
+    /// One of the upstreams that are well, not `avoid` when there is another. Where none is well, all are.
     fn pick(&self, avoid: Option<usize>) -> usize {
         let count = self.endpoints.len();
         if count == 1 {
             return 0;
         }
-        let next = |at: usize| if Some(at) == avoid { (at + 1) % count } else { at };
+        let well = |at: &usize| Some(*at) != avoid && self.endpoints[*at].standing.is_available();
+        let from = |first: usize| (first..count).chain(0..first);
+        let first = match self.plan.balance {
+            Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            Balance::P2c => fastrand::usize(..count),
+        };
+        let picked = from(first).find(well).or_else(|| from(first).find(|at| Some(*at) != avoid)).unwrap_or(first);
         match self.plan.balance {
-            Balance::RoundRobin => next(self.turn.fetch_add(1, Ordering::Relaxed) % count),
+            Balance::RoundRobin => picked,
             Balance::P2c => {
-                let first = fastrand::usize(..count);
-                let second = (first + fastrand::usize(1..count)) % count;
-                let (first, second) = (next(first), next(second));
-                if self.endpoints[second].busy() < self.endpoints[first].busy() { second } else { first }
+                let other = (picked + fastrand::usize(1..count)) % count;
+                let less = self.endpoints[other].busy() < self.endpoints[picked].busy();
+                if less && well(&other) { other } else { picked }
             }
         }
     }
@@ -112,7 +166,6 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::plan::UpstreamScheme;
 
     fn upstream(count: u16, balance: Balance) -> Upstream {
         let url = |port| UpstreamUrl { scheme: UpstreamScheme::Http, host: "127.0.0.1".into(), port };
@@ -122,6 +175,10 @@ mod tests {
             balance,
             connections: None,
             rule: None,
+            tls: None,
+            health: None,
+            retries: 0.2,
+            breaker: None,
             buffer_bytes: 65_536,
         };
         Upstream::new(plan, 1, &Metrics::new())

@@ -1,47 +1,88 @@
-//! Connections that wait for their next request. Each worker has its own, found by its index, so a request never meets
-//! another worker's lock; only the count of sockets is shared.
+//! The connections to one upstream. Each worker has its own, found by its index, so a request never meets another
+//! worker's lock; only the count of sockets is shared.
+//!
+//! Of HTTP/1.1 those are kept that wait for their next request; of HTTP/2 all, since one serves many requests.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::Authority;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::body::Outgoing;
+use super::health::Standing;
+use super::multiplex::{Shared, Stream};
+use super::resolve::Names;
+use super::slots::{Slot, Slots};
 use crate::base::worker;
-use crate::config::plan::UpstreamUrl;
+use crate::config::plan::{UpstreamScheme, UpstreamUrl};
 
-/// Connections a worker keeps per upstream.
+/// HTTP/1.1 connections a worker keeps per upstream.
 const IDLE_MAX: usize = 256;
+/// HTTP/2 connections a worker has per upstream.
+const SHARED_MAX: usize = 16;
 /// How long a connection waits before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections looked at before a new one is made.
 const LOOKS_MAX: usize = 4;
 
+/// Which version of HTTP a request may go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1.
+    Plain,
+    /// HTTP/2.
+    Multiplexed,
+    /// What the upstream chooses in its TLS handshake.
+    Negotiated,
+}
+
 /// One upstream and the connections to it.
 pub(super) struct Endpoint {
     pub(super) url: UpstreamUrl,
-    pub(super) authority: HeaderValue,
+    /// For a Host field.
+    pub(super) host: HeaderValue,
+    /// For `:authority`.
+    pub(super) authority: Authority,
+    pub(super) names: Names,
+    pub(super) standing: Standing,
     slots: Arc<Slots>,
     busy: AtomicUsize,
+    /// Counts up when an address of its name is gone.
+    moved: AtomicU32,
+    /// Over TLS it chose HTTP/1.1 the last time.
+    chose_plain: AtomicBool,
     shards: Box<[Mutex<Shard>]>,
 }
 
 #[derive(Default)]
 struct Shard {
     idle: VecDeque<Idle>,
+    shared: Vec<Arc<Shared>>,
+    /// There while one is being made that others wait for.
+    connecting: Option<Arc<Notify>>,
     reaped: bool,
 }
 
 struct Idle {
-    sender: SendRequest<Outgoing>,
-    slot: Slot,
+    plain: Plain,
     since: Instant,
+}
+
+/// An HTTP/1.1 connection, which serves one request at a time.
+pub(super) struct Plain {
+    pub(super) sender: SendRequest<Outgoing>,
+    peer: SocketAddr,
+    moved: u32,
+    _slot: Slot,
 }
 
 impl fmt::Debug for Endpoint {
@@ -50,11 +91,44 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Who makes the shared connection that is wanted.
+pub(super) enum Turn {
+    /// Whoever asked.
+    Mine(Connecting),
+    /// Another request of this worker; this resolves when it is done.
+    Wait(OwnedNotified),
+}
+
+/// Held while a shared connection is made; whoever waits for it looks again once this is dropped.
+pub(super) struct Connecting {
+    endpoint: Arc<Endpoint>,
+    index: usize,
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.endpoint.shard(self.index).connecting.take() {
+            waiting.notify_waiters();
+        }
+    }
+}
+
 impl Endpoint {
-    pub(super) fn new(url: UpstreamUrl, authority: HeaderValue, slots: Arc<Slots>, workers: usize) -> Self {
-        // Index 0 is for every thread that is no worker.
-        let shards = (0..=workers).map(|_| Mutex::default()).collect();
-        Self { url, authority, slots, busy: AtomicUsize::new(0), shards }
+    pub(super) fn new(url: UpstreamUrl, standing: Standing, slots: Arc<Slots>, workers: usize) -> Self {
+        let authority = url.authority();
+        Self {
+            host: HeaderValue::try_from(&authority).expect("a checked host is a field value"),
+            authority: Authority::try_from(authority).expect("a checked host and port are an authority"),
+            names: Names::new(&url),
+            url,
+            standing,
+            slots,
+            busy: AtomicUsize::new(0),
+            moved: AtomicU32::new(0),
+            chose_plain: AtomicBool::new(false),
+            // Index 0 is for every thread that is no worker.
+            shards: (0..=workers).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Requests under way.
@@ -62,59 +136,167 @@ impl Endpoint {
         self.busy.load(Ordering::Relaxed)
     }
 
+    /// What a request goes over; `multiplexed` says that it must be HTTP/2.
+    pub(super) fn version(&self, multiplexed: bool) -> Version {
+        match self.url.scheme {
+            UpstreamScheme::H2c => Version::Multiplexed,
+            _ if multiplexed => Version::Multiplexed,
+            UpstreamScheme::Http => Version::Plain,
+            UpstreamScheme::Https => Version::Negotiated,
+        }
+    }
+
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that waited least, if one is well.
-    pub(super) fn take_idle(self: &Arc<Self>) -> Option<Checkout> {
+    /// A connection of this worker that can take a request now.
+    pub(super) fn take(self: &Arc<Self>, version: Version) -> Option<Checkout> {
+        match version {
+            Version::Plain => self.take_idle(),
+            Version::Multiplexed => self.take_stream(worker::index()),
+            Version::Negotiated => self.take_stream(worker::index()).or_else(|| self.take_idle()),
+        }
+    }
+
+    /// The HTTP/1.1 connection that waited least, if one is well.
+    fn take_idle(self: &Arc<Self>) -> Option<Checkout> {
         let index = worker::index();
         let mut shard = self.shard(index);
         for _ in 0..LOOKS_MAX {
-            let idle = shard.idle.pop_back()?;
+            let Idle { plain, .. } = shard.idle.pop_back()?;
             // Not ready is one whose last response is still being tidied away: it closes when dropped.
-            if idle.sender.is_ready() && !idle.sender.is_closed() {
+            if plain.sender.is_ready() && !plain.sender.is_closed() {
                 drop(shard);
-                return Some(Checkout::new(Arc::clone(self), index, idle.sender, idle.slot));
+                return Some(Checkout { load: Load::new(self), index, wire: Wire::Plain(plain) });
             }
         }
         None
     }
 
-    /// A connection just made by this worker.
-    pub(super) fn adopt(self: &Arc<Self>, sender: SendRequest<Outgoing>, slot: Slot) -> Checkout {
-        Checkout::new(Arc::clone(self), worker::index(), sender, slot)
+    /// A stream on the least busy HTTP/2 connection of a worker.
+    fn take_stream(self: &Arc<Self>, index: usize) -> Option<Checkout> {
+        let mut shard = self.shard(index);
+        shard.shared.retain(|shared| !shared.is_over());
+        let mut candidates: Vec<_> = shard.shared.iter().map(|shared| (shared.streams(), Arc::clone(shared))).collect();
+        drop(shard);
+        candidates.sort_by_key(|(streams, _)| *streams);
+        let stream = candidates.iter().find_map(|(_, shared)| shared.open())?;
+        Some(Checkout { load: Load::new(self), index, wire: Wire::Stream(stream) })
+    }
+
+    /// As [`take`](Self::take), of any worker: for when no more connections may be made. Only streams can be lent.
+    pub(super) fn borrow(self: &Arc<Self>, version: Version) -> Option<Checkout> {
+        if version == Version::Plain {
+            return None;
+        }
+        (0..self.shards.len()).find_map(|index| self.take_stream(index))
+    }
+
+    /// Whether this worker has as many HTTP/2 connections as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.shard(worker::index()).shared.len() >= SHARED_MAX
+    }
+
+    /// Whether a new connection will probably serve one request at a time.
+    pub(super) fn is_plain(&self, version: Version) -> bool {
+        match version {
+            Version::Plain => true,
+            Version::Multiplexed => false,
+            Version::Negotiated => self.chose_plain.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whose turn it is to make a connection that many can share.
+    pub(super) fn turn(self: &Arc<Self>) -> Turn {
+        let index = worker::index();
+        let mut shard = self.shard(index);
+        if let Some(waiting) = &shard.connecting {
+            return Turn::Wait(Arc::clone(waiting).notified_owned());
+        }
+        shard.connecting = Some(Arc::default());
+        Turn::Mine(Connecting { endpoint: Arc::clone(self), index })
+    }
+
+    /// An HTTP/1.1 connection just made by this worker.
+    pub(super) fn adopt(self: &Arc<Self>, sender: SendRequest<Outgoing>, peer: SocketAddr, slot: Slot) -> Checkout {
+        self.chose_plain.store(true, Ordering::Relaxed);
+        let plain = Plain { sender, peer, moved: self.moved.load(Ordering::Relaxed), _slot: slot };
+        Checkout { load: Load::new(self), index: worker::index(), wire: Wire::Plain(plain) }
+    }
+
+    /// An HTTP/2 connection just made by this worker, and a stream on it.
+    pub(super) fn share(self: &Arc<Self>, shared: Arc<Shared>) -> Option<Checkout> {
+        self.chose_plain.store(false, Ordering::Relaxed);
+        let index = worker::index();
+        let stream = shared.open();
+        let mut shard = self.shard(index);
+        shard.shared.push(shared);
+        self.reap_later(shard, index);
+        Some(Checkout { load: Load::new(self), index, wire: Wire::Stream(stream?) })
+    }
+
+    /// A stream on a connection that nobody else will find.
+    pub(super) fn keep_apart(self: &Arc<Self>, shared: &Arc<Shared>) -> Option<Checkout> {
+        let stream = shared.open()?;
+        Some(Checkout { load: Load::new(self), index: worker::index(), wire: Wire::Stream(stream) })
     }
 
     /// Closes a connection that waits at any worker; true when there was one.
     pub(super) fn evict(&self) -> bool {
         (0..self.shards.len()).any(|index| {
-            let evicted = self.shard(index).idle.pop_front();
-            evicted.is_some()
+            let mut shard = self.shard(index);
+            if shard.idle.pop_front().is_some() {
+                return true;
+            }
+            let quiet = shard.shared.iter().position(|shared| shared.streams() == 0);
+            quiet.map(|at| shard.shared.swap_remove(at)).is_some()
         })
     }
 
-    fn put_idle(self: &Arc<Self>, index: usize, idle: Idle) {
+    /// Lets go of connections to addresses that its name has no more; those in use end with their request.
+    pub(super) fn forget(&self, gone: &[SocketAddr]) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+        for index in 0..self.shards.len() {
+            let mut shard = self.shard(index);
+            shard.idle.retain(|idle| !gone.contains(&idle.plain.peer));
+            shard.shared.retain(|shared| !gone.contains(&shared.peer));
+        }
+    }
+
+    fn put_idle(self: &Arc<Self>, index: usize, mut plain: Plain) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        if plain.moved != moved && !self.names.has(plain.peer) {
+            return;
+        }
+        plain.moved = moved;
         let mut shard = self.shard(index);
         if shard.idle.len() >= IDLE_MAX {
             shard.idle.pop_front();
         }
-        shard.idle.push_back(idle);
+        shard.idle.push_back(Idle { plain, since: Instant::now() });
+        self.reap_later(shard, index);
+        self.slots.connection_is_idle();
+    }
+
+    fn reap_later(self: &Arc<Self>, mut shard: MutexGuard<'_, Shard>, index: usize) {
         if !shard.reaped {
             shard.reaped = true;
             drop(shard);
             tokio::spawn(reap(Arc::downgrade(self), index));
         }
-        self.slots.changed();
     }
 
-    /// Closes what waited too long; `None` once nothing waits, else when the next will have.
+    /// Closes what waited too long; `None` once nothing is left, else when to look again.
     fn reap(&self, index: usize, now: Instant) -> Option<Instant> {
         let mut shard = self.shard(index);
-        while shard.idle.front().is_some_and(|idle| idle.sender.is_closed() || idle.since + IDLE_TIMEOUT <= now) {
+        while shard.idle.front().is_some_and(|idle| idle.plain.sender.is_closed() || idle.since + IDLE_TIMEOUT <= now) {
             shard.idle.pop_front();
         }
-        let next = shard.idle.front().map(|idle| idle.since + IDLE_TIMEOUT);
+        let over = |shared: &Shared| shared.idle_since().is_some_and(|since| since + IDLE_TIMEOUT <= now);
+        shard.shared.retain(|shared| !shared.is_over() && !over(shared));
+        let shared = shard.shared.iter().map(|shared| shared.idle_since().unwrap_or(now) + IDLE_TIMEOUT);
+        let next = shared.chain(shard.idle.front().map(|idle| idle.since + IDLE_TIMEOUT)).min();
         shard.reaped = next.is_some();
         next
     }
@@ -126,16 +308,30 @@ async fn reap(endpoint: Weak<Endpoint>, index: usize) {
     }
 }
 
-/// A connection in use.
+/// A connection in use by a request.
 pub(super) struct Checkout {
-    pub(super) sender: SendRequest<Outgoing>,
-    slot: Slot,
+    pub(super) wire: Wire,
     index: usize,
     load: Load,
 }
 
+/// What the request goes over.
+pub(super) enum Wire {
+    /// A connection of its own.
+    Plain(Plain),
+    /// A stream of a shared one.
+    Stream(Stream),
+}
+
 /// Counts one request under way.
 struct Load(Arc<Endpoint>);
+
+impl Load {
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.busy.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(endpoint))
+    }
+}
 
 impl Drop for Load {
     fn drop(&mut self) {
@@ -150,82 +346,20 @@ impl fmt::Debug for Checkout {
 }
 
 impl Checkout {
-    fn new(endpoint: Arc<Endpoint>, index: usize, sender: SendRequest<Outgoing>, slot: Slot) -> Self {
-        endpoint.busy.fetch_add(1, Ordering::Relaxed);
-        Self { sender, slot, index, load: Load(endpoint) }
-    }
-
     /// Where it leads.
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.load.0
     }
 
-    /// Lets the connection wait for its next request.
-    pub(super) fn give_back(self) {
-        let Self { sender, slot, index, load } = self;
-        if !sender.is_closed() {
-            load.0.put_idle(index, Idle { sender, slot, since: Instant::now() });
+    /// Its response is at its end. A connection that is still `sending` the request is of no use to the next one; on a
+    /// shared one the stream is over either way.
+    pub(super) fn give_back(self, sending: bool) {
+        let Self { wire, index, load } = self;
+        if let Wire::Plain(plain) = wire
+            && !sending
+            && !plain.sender.is_closed()
+        {
+            load.0.put_idle(index, plain);
         }
-    }
-}
-
-/// How many sockets a product may have open.
-#[derive(Debug)]
-pub(super) struct Slots {
-    max: Option<usize>,
-    used: AtomicUsize,
-    changed: Notify,
-}
-
-/// One socket's place.
-#[derive(Debug)]
-pub(super) struct Slot(Option<Arc<Slots>>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(slots) = &self.0 {
-            slots.used.fetch_sub(1, Ordering::AcqRel);
-            slots.changed.notify_one();
-        }
-    }
-}
-
-impl Slots {
-    pub(super) fn new(max: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { max, used: AtomicUsize::new(0), changed: Notify::new() })
-    }
-
-    /// A place, if one is free.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
-        let Some(max) = self.max else { return Some(Slot(None)) };
-        let more = |used: usize| (used < max).then_some(used + 1);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Slot(Some(Arc::clone(self))))
-    }
-
-    /// Resolves when a place or a connection may have become free since it was made.
-    pub(super) fn wait(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
-    }
-
-    fn changed(&self) {
-        if self.max.is_some() {
-            self.changed.notify_one();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_product_has_no_more_sockets_than_it_may() {
-        let slots = Slots::new(Some(2));
-        let first = slots.take().expect("free");
-        let _second = slots.take().expect("free");
-        assert!(slots.take().is_none());
-        drop(first);
-        assert!(slots.take().is_some());
     }
 }

@@ -1,84 +1,136 @@
 //! One request to one product: connection, request, response head, and what may be tried again.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri};
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Outgoing, Progress, Received, Step};
+use super::attempt::{self, Fate, earlier};
+use super::body::{Outgoing, Received};
+use super::breaker::Verdict;
+use super::dial::Dialled;
 use super::error::UpstreamError;
-use super::pool::{Checkout, Endpoint, Slot};
-use super::{Sending, Upstream, connect};
+use super::pool::{Checkout, Endpoint, Turn, Version, Wire};
+use super::replay::Again;
+use super::slots::Slot;
+use super::{Sending, Upstream, health};
+use crate::config::plan::UpstreamScheme;
+use crate::telemetry::labels::Retry;
 
 /// Connections made for one request before it is given up.
 const CONNECTS_MAX: usize = 3;
+/// How often one request is sent.
+const SENDS_MAX: usize = 3;
 
-/// A failed attempt, with the request where it can be sent again.
-struct Failed {
-    error: UpstreamError,
-    request: Option<Request<Outgoing>>,
-}
+/// A connection for a request, and whether it served one before.
+type Ready = (Checkout, bool);
 
 impl Upstream {
     /// Sends `request`, whose target is in origin form, and returns the head of the response as soon as it is there.
     pub async fn send(
         &self,
+        request: Request<Outgoing>,
+        sending: &Sending,
+    ) -> Result<Response<Received>, UpstreamError> {
+        let probe = self.breaker.admit().map_err(|retry_after| UpstreamError::Paused { retry_after })?;
+        self.budget.earn();
+        let answered = self.attempts(request, sending).await;
+        if self.breaker.judge(verdict(answered.as_ref()), probe.as_ref()) {
+            let pause = self.plan.breaker.as_ref().map(|plan| plan.pause.as_secs());
+            tracing::warn!(product = %self.plan.product, seconds = pause, "the breaker opened: nothing is sent for a while");
+        }
+        answered
+    }
+
+    async fn attempts(
+        &self,
         mut request: Request<Outgoing>,
         sending: &Sending,
     ) -> Result<Response<Received>, UpstreamError> {
-        let mut fresh = false;
-        loop {
-            let (connection, reused) = self.connection(fresh, sending).await?;
-            let host = sending.host.as_ref().unwrap_or(&connection.endpoint().authority);
-            request.headers_mut().insert(header::HOST, HeaderValue::clone(host));
-            let spare = if reused { replayable(&request) } else { None };
-            match attempt(connection, request, sending).await {
+        let (mut fresh, mut avoid) = (false, None);
+        for sent in 1.. {
+            let (connection, at, reused) = self.connection(fresh, avoid, sending).await?;
+            address(&mut request, &connection, sending)?;
+            let spare = spare(&mut request, &connection);
+            let attempted = attempt::once(connection, request, sending).await;
+            self.note(at, attempted.as_ref().map_err(|failed| &failed.error));
+            let failed = match attempted {
                 Ok(response) => return Ok(response),
-                Err(failed) => {
-                    match failed.request.or(spare).filter(|_| reused && failed.error == UpstreamError::Reset) {
-                        Some(again) => request = again,
-                        None => return Err(failed.error),
-                    }
+                Err(failed) => failed,
+            };
+            let (reason, free, again) = match failed.fate {
+                // It costs the upstream nothing.
+                Fate::Unsent(request) => (Retry::Stale, true, Some(*request)),
+                Fate::Refused => (Retry::Refused, false, spare.and_then(Spare::request)),
+                Fate::Lost if failed.error != UpstreamError::Reset => return Err(failed.error),
+                // What broke a fresh connection breaks the next one to the same upstream too.
+                Fate::Lost if !reused && self.endpoints.len() == 1 => return Err(failed.error),
+                Fate::Lost => {
+                    let reason = if reused { Retry::Stale } else { Retry::Reset };
+                    (reason, false, spare.filter(|spare| is_idempotent(spare.method())).and_then(Spare::request))
                 }
+            };
+            match again.filter(|_| sent < SENDS_MAX && (free || self.budget.spend())) {
+                Some(again) => request = again,
+                None => return Err(failed.error),
             }
-            // Where one idle connection was stale the others may be too.
-            fresh = true;
-            self.stale_retries.inc();
+            // Where one idle connection was stale the others may be too; who refused is left alone.
+            (fresh, avoid) = (reason == Retry::Stale, (reason != Retry::Stale).then_some(at));
+            self.retries.count(reason);
+        }
+        Err(UpstreamError::Reset)
+    }
+
+    /// Tells the upstream's standing what came of an attempt.
+    fn note(&self, at: usize, attempted: Result<&Response<Received>, &UpstreamError>) {
+        match verdict(attempted) {
+            Verdict::Well => self.endpoints[at].standing.succeeded(),
+            Verdict::Failed => health::failed(self.plan.product.as_str(), &self.endpoints[at]),
+            Verdict::Neither => {}
         }
     }
 
-    /// A connection, and whether it served a request before.
-    async fn connection(&self, fresh: bool, sending: &Sending) -> Result<(Checkout, bool), UpstreamError> {
-        let mut avoid = None;
-        let mut left = CONNECTS_MAX.min(self.endpoints.len());
+    /// A connection, which of the upstreams it leads to, and whether it served a request before.
+    async fn connection(
+        &self,
+        fresh: bool,
+        mut avoid: Option<usize>,
+        sending: &Sending,
+    ) -> Result<(Checkout, usize, bool), UpstreamError> {
+        let mut made = 0;
         loop {
             let at = self.pick(avoid);
             let endpoint = &self.endpoints[at];
-            if !fresh && let Some(connection) = endpoint.take_idle() {
-                return Ok((connection, true));
+            let version = endpoint.version(sending.multiplexed);
+            if (!fresh || version == Version::Multiplexed)
+                && let Some(connection) = endpoint.take(version)
+            {
+                return Ok((connection, at, true));
             }
             let limit = earlier(sending.connect.map(|limit| Instant::now() + limit), sending.deadline);
             let mut queued = false;
-            let connecting = self.connect(endpoint, fresh, &mut queued);
-            left -= 1;
+            let connecting = self.connect(endpoint, version, fresh, &mut queued);
             let connected = match limit {
                 Some(limit) => timeout_at(limit, connecting).await.unwrap_or(Err(UpstreamError::ConnectTimeout)),
                 None => connecting.await,
             };
-            match connected {
-                Ok(connection) => return Ok(connection),
+            made += 1;
+            let error = match connected {
+                Ok((connection, reused)) => return Ok((connection, at, reused)),
                 Err(_) if sending.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     return Err(UpstreamError::Deadline);
                 }
                 // The product's sockets are counted together, so another of its upstreams has no more room.
                 Err(_) if queued => return Err(UpstreamError::Busy),
-                Err(error) if left == 0 => return Err(error),
-                Err(_) => self.connect_retries.inc(),
+                Err(error) => error,
+            };
+            health::failed(self.plan.product.as_str(), endpoint);
+            // The first retry is free: nothing was sent, and to know that an upstream is not there takes a try.
+            if made >= CONNECTS_MAX.min(self.endpoints.len()) || (made > 1 && !self.budget.spend()) {
+                return Err(error);
             }
+            self.retries.count(Retry::Connect);
             avoid = Some(at);
         }
     }
@@ -87,131 +139,174 @@ impl Upstream {
     async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
+        version: Version,
         fresh: bool,
         queued: &mut bool,
-    ) -> Result<(Checkout, bool), UpstreamError> {
-        let slot = loop {
-            let mut changed = pin!(self.slots.wait());
-            changed.as_mut().enable();
-            if let Some(slot) = self.slots.take() {
-                break slot;
+    ) -> Result<Ready, UpstreamError> {
+        if endpoint.is_plain(version) {
+            let take = || if fresh { None } else { endpoint.take(version) };
+            return self.connect_alone(endpoint, version, take, queued).await;
+        }
+        loop {
+            // One connection can serve all who wait for one, so only one of them makes it.
+            match endpoint.turn() {
+                Turn::Mine(_turn) => {
+                    return self.connect_alone(endpoint, version, || endpoint.take(version), queued).await;
+                }
+                Turn::Wait(done) => done.await,
             }
-            if !fresh && let Some(connection) = endpoint.take_idle() {
+            if let Some(connection) = endpoint.take(version) {
                 return Ok((connection, true));
             }
-            if !self.endpoints.iter().any(|other| other.evict()) {
-                *queued = true;
-                changed.await;
-            }
-        };
-        *queued = false;
-        let connection = self.handshake(endpoint, slot).await?;
-        Ok((connection, false))
+        }
     }
 
-    async fn handshake(&self, endpoint: &Arc<Endpoint>, slot: Slot) -> Result<Checkout, UpstreamError> {
-        let stream = connect::tcp(&endpoint.url, self.plan.rule.as_ref()).await?;
-        let (sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(self.plan.buffer_bytes.max(BUFFER_MIN))
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| UpstreamError::Connect)?;
-        // It ends when the sender is dropped or the upstream closes; what went wrong is told to the sender.
-        tokio::spawn(connection);
-        Ok(endpoint.adopt(sender, slot))
+    async fn connect_alone(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        version: Version,
+        take: impl Fn() -> Option<Checkout>,
+        queued: &mut bool,
+    ) -> Result<Ready, UpstreamError> {
+        match self.leave(endpoint, version, take, queued).await {
+            Leave::Slot(slot) => {
+                let connection = match self.dial(endpoint, version, slot).await? {
+                    Dialled::Plain(sender, peer, slot) => endpoint.adopt(sender, peer, slot),
+                    Dialled::Shared(shared) => endpoint.share(shared).ok_or(UpstreamError::Busy)?,
+                };
+                Ok((connection, false))
+            }
+            Leave::Taken(connection) => Ok((connection, true)),
+        }
+    }
+
+    /// Leave for one more connection, or one that became free in the meantime.
+    async fn leave(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        version: Version,
+        take: impl Fn() -> Option<Checkout>,
+        queued: &mut bool,
+    ) -> Leave {
+        let _waiting = self.slots.waiting();
+        loop {
+            let mut changed = pin!(self.slots.changes());
+            changed.as_mut().enable();
+            if let Some(connection) = take() {
+                return Leave::Taken(connection);
+            }
+            if endpoint.is_plain(version) || !endpoint.is_full() {
+                if let Some(slot) = self.slots.take() {
+                    *queued = false;
+                    return Leave::Slot(slot);
+                }
+                if let Some(connection) = endpoint.borrow(version) {
+                    return Leave::Taken(connection);
+                }
+                if self.endpoints.iter().any(|other| other.evict()) {
+                    continue;
+                }
+            }
+            *queued = true;
+            changed.await;
+        }
     }
 }
 
-/// The least hyper takes.
-const BUFFER_MIN: usize = 8192;
+/// What whoever waits for a connection gets.
+enum Leave {
+    Slot(Slot),
+    Taken(Checkout),
+}
 
-async fn attempt(
-    mut connection: Checkout,
-    request: Request<Outgoing>,
+/// What a response, or none, says of the upstream.
+fn verdict(answered: Result<&Response<Received>, &UpstreamError>) -> Verdict {
+    match answered {
+        Ok(response) => match response.status() {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Verdict::Failed,
+            _ => Verdict::Well,
+        },
+        Err(error) if error.is_the_upstreams() => Verdict::Failed,
+        Err(_) => Verdict::Neither,
+    }
+}
+
+/// Puts target and host where the connection's version of HTTP wants them.
+pub(super) fn address(
+    request: &mut Request<Outgoing>,
+    connection: &Checkout,
     sending: &Sending,
-) -> Result<Response<Received>, Failed> {
-    let progress = request.body().progress();
-    let sent = connection.sender.try_send_request(request);
-    let error = match within(sending, progress.as_deref(), sent).await {
-        // A switch of protocols that nobody asked for.
-        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => UpstreamError::Protocol,
-        Ok(Ok(response)) => return Ok(received(response, connection, progress)),
-        Ok(Err(mut failed)) => {
-            if let Some(request) = failed.take_message() {
-                return Err(Failed { error: UpstreamError::Reset, request: Some(request) });
+) -> Result<(), UpstreamError> {
+    let endpoint = connection.endpoint();
+    match &connection.wire {
+        Wire::Plain(_) => {
+            let host = sending.host.as_ref().unwrap_or(&endpoint.host);
+            request.headers_mut().insert(header::HOST, HeaderValue::clone(host));
+            if request.uri().authority().is_some()
+                && let Some(target) = request.uri().path_and_query()
+            {
+                *request.uri_mut() = Uri::from(target.clone());
+                if http_body::Body::size_hint(request.body()).exact().is_none() {
+                    // An attempt over HTTP/2 took it away.
+                    request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
             }
-            reason(failed.error(), progress.as_deref())
         }
-        Err(late) => late,
+        Wire::Stream(_) => {
+            request.headers_mut().remove(header::HOST);
+            // HTTP/2 frames every body itself.
+            request.headers_mut().remove(header::TRANSFER_ENCODING);
+            let mut parts = uri::Parts::default();
+            parts.scheme = Some(match endpoint.url.scheme {
+                UpstreamScheme::Https => uri::Scheme::HTTPS,
+                UpstreamScheme::Http | UpstreamScheme::H2c => uri::Scheme::HTTP,
+            });
+            parts.authority = Some(match &sending.host {
+                None => endpoint.authority.clone(),
+                Some(host) => uri::Authority::try_from(host.as_bytes()).map_err(|_| UpstreamError::Protocol)?,
+            });
+            parts.path_and_query = request.uri().path_and_query().cloned();
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol)?;
+        }
+    }
+    Ok(())
+}
+
+/// The request once more, for when it has to be sent again.
+struct Spare(Request<Option<Outgoing>>, Option<Again>);
+
+impl Spare {
+    fn method(&self) -> &Method {
+        self.0.method()
+    }
+
+    /// `None` when too much of its body is gone.
+    fn request(self) -> Option<Request<Outgoing>> {
+        let Self(request, again) = self;
+        let (head, body) = request.into_parts();
+        let body = body.or_else(|| again?.body())?;
+        Some(Request::from_parts(head, body))
+    }
+}
+
+/// Over HTTP/1.1 only what may be sent twice is worth a copy (RFC 9110, section 9.2.2); over HTTP/2 an upstream can say
+/// that it has not looked at a request, whatever it is.
+fn spare(request: &mut Request<Outgoing>, connection: &Checkout) -> Option<Spare> {
+    let (body, again) = match &connection.wire {
+        Wire::Plain(_) if !is_idempotent(request.method()) => return None,
+        Wire::Plain(_) => (Some(request.body().copy()?), None),
+        Wire::Stream(_) => match request.body().copy() {
+            Some(copy) => (Some(copy), None),
+            None => (None, request.body_mut().recorded()),
+        },
     };
-    Err(Failed { error, request: None })
+    let mut again_request = Request::new(body);
+    again_request.method_mut().clone_from(request.method());
+    again_request.uri_mut().clone_from(request.uri());
+    again_request.headers_mut().clone_from(request.headers());
+    Some(Spare(again_request, again))
 }
 
-fn received(response: Response<Incoming>, connection: Checkout, progress: Option<Arc<Progress>>) -> Response<Received> {
-    response.map(|body| Received::new(body, connection, progress))
-}
-
-fn reason(error: &hyper::Error, progress: Option<&Progress>) -> UpstreamError {
-    match progress.map(Progress::last) {
-        Some((Step::Failed(fault), _)) => UpstreamError::Body(fault),
-        _ if error.is_parse() => UpstreamError::Protocol,
-        _ => UpstreamError::Reset,
-    }
-}
-
-/// The request once more, where sending it twice does no harm (RFC 9110, section 9.2.2).
-fn replayable(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    );
-    let body = request.body().copy().filter(|_| idempotent)?;
-    let mut again = Request::new(body);
-    again.method_mut().clone_from(request.method());
-    again.uri_mut().clone_from(request.uri());
-    again.headers_mut().clone_from(request.headers());
-    Some(again)
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-/// Waits for `future`, at most until the response is overdue or the exchange's deadline passes.
-async fn within<T>(
-    sending: &Sending,
-    progress: Option<&Progress>,
-    future: impl Future<Output = T>,
-) -> Result<T, UpstreamError> {
-    let mut future = pin!(future);
-    let started = Instant::now();
-    loop {
-        let now = Instant::now();
-        let due = due(sending, progress, started, now);
-        let Some(look) = earlier(due, sending.deadline) else { return Ok(future.await) };
-        if let Ok(done) = timeout_at(look, future.as_mut()).await {
-            return Ok(done);
-        }
-        let now = Instant::now();
-        if sending.deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(UpstreamError::Deadline);
-        }
-        if self::due(sending, progress, started, now).is_some_and(|due| due <= now) {
-            return Err(UpstreamError::ResponseTimeout);
-        }
-    }
-}
-
-/// When the response is overdue as things stand. While the client has yet to send, the upstream owes nothing, and the
-/// client's own timeout runs.
-fn due(sending: &Sending, progress: Option<&Progress>, started: Instant, now: Instant) -> Option<Instant> {
-    let limit = sending.response?;
-    Some(match progress.map(Progress::last) {
-        None => started + limit,
-        Some((Step::Waiting, _)) => now + limit,
-        Some((Step::Moving | Step::Done | Step::Failed(_), since)) => since + limit,
-    })
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }

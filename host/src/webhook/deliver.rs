@@ -52,15 +52,22 @@ pub struct Terms<'a> {
     pub timeout: Duration,
 }
 
+/// The product's breaker is open: nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// When to come back.
+    pub retry_after: Duration,
+}
+
 /// Makes the attempt that `lease` is for.
-pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock: &Clock) -> Reached {
+pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock: &Clock) -> Result<Reached, Paused> {
     let upstream = match &product.backend {
         Backend::Upstream(upstream) => upstream,
-        Backend::Echo => return echo(lease),
+        Backend::Echo => return Ok(echo(lease)),
     };
     let request = match request(lease, terms) {
         Ok(request) => request,
-        Err(error) => return failed(format!("the event cannot be sent as a request: {error}")),
+        Err(error) => return Ok(failed(format!("the event cannot be sent as a request: {error}"))),
     };
     exchange(upstream, request, product, terms, clock).await
 }
@@ -71,31 +78,35 @@ async fn exchange(
     product: &Product,
     terms: &Terms<'_>,
     clock: &Clock,
-) -> Reached {
+) -> Result<Reached, Paused> {
     let Terms { connect, timeout, .. } = *terms;
     let host = match &product.host {
         // There is no client: the upstream is called by its own name.
         HostPolicy::Client | HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending { host, connect, response: None, deadline: Some(Instant::now() + timeout) };
+    let sending = Sending { host, connect, deadline: Some(Instant::now() + timeout), ..Sending::default() };
     let response = match tokio::time::timeout(timeout, upstream.send(request, &sending)).await {
         Ok(Ok(response)) => response,
-        Ok(Err(UpstreamError::Body(_))) => return failed("the stored body could not be read".into()),
-        Ok(Err(UpstreamError::Deadline)) | Err(_) => return late(timeout),
-        Ok(Err(error)) => return failed(error.to_string()),
+        Ok(Err(UpstreamError::Paused { retry_after })) => return Err(Paused { retry_after }),
+        Ok(Err(UpstreamError::Body(_))) => return Ok(failed("the stored body could not be read".into())),
+        Ok(Err(UpstreamError::Deadline)) | Err(_) => {
+            upstream.was_too_slow();
+            return Ok(late(timeout));
+        }
+        Ok(Err(error)) => return Ok(failed(error.to_string())),
     };
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| retry::retry_after(clock.now(), value.as_bytes()));
     // The product has decided; a body that does not end changes nothing of that.
     let answer = tokio::time::timeout(ANSWER_WAIT, first_bytes(response.into_body())).await.unwrap_or_default();
-    Reached {
+    Ok(Reached {
         attempted: Attempted::Answered { status, retry_after },
         status: Some(status),
         error: (!(200..300).contains(&status)).then(|| format!("the product answered {status}")),
         answer,
-    }
+    })
 }
 
 fn late(timeout: Duration) -> Reached {

@@ -5,20 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::deliver::{self, Reached, Terms};
+use super::deliver::{self, Paused, Reached, Terms};
 use super::retry::{self, Next};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::drain::Drain;
 use crate::base::names::ProductName;
+use crate::gateway::product::{Backend, Product};
 use crate::gateway::{Current, Gateway, Target};
 use crate::store::{Attempt, EventStore, Lease, Settlement, StoreError};
 use crate::telemetry::labels::DeliveryOutcome;
 use crate::telemetry::registry::Metrics;
+use crate::upstream::Room;
 
 /// A lease outlives its attempt's timeout by this, for the answer to be written down.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -64,6 +67,7 @@ impl Worker {
                     Idle::Pause
                 }
             };
+            let paused = paused_until(&gateway);
             drop(gateway);
             tokio::select! {
                 () = drain.wait() => {}
@@ -71,6 +75,7 @@ impl Worker {
                 () = self.store.changed() => {}
                 () = self.reloaded.notified() => {}
                 () = self.wait(idle) => {}
+                () = until(paused) => {}
             }
         }
         while !running.tasks.is_empty() {
@@ -128,7 +133,14 @@ impl Worker {
             connect: route.timeouts.connect,
             timeout: policy.timeout,
         };
-        let reached = deliver::attempt(&lease, served, &terms, &self.clock).await;
+        let reached = match deliver::attempt(&lease, served, &terms, &self.clock).await {
+            Ok(reached) => reached,
+            // It opened after the claim; no attempt is counted, and claims wait for it from now on.
+            Err(Paused { .. }) => {
+                self.settle(lease, Settlement::Release { at: self.clock.now() }).await;
+                return product;
+            }
+        };
         let took = began.elapsed();
         self.metrics.webhook_delivery.with_label_values(&[product.as_str()]).observe(took.as_secs_f64());
         let next = retry::decide(self.clock.now(), lease.scheduled_attempt, reached.attempted, policy, fastrand::f64());
@@ -191,6 +203,30 @@ enum Idle {
     Until(Timestamp),
 }
 
+/// What the product's breaker lets through.
+fn breaker(product: &Product) -> Room {
+    match &product.backend {
+        Backend::Upstream(upstream) => upstream.room(),
+        Backend::Echo => Room::All,
+    }
+}
+
+/// When the first of the products that are left alone may be tried again.
+fn paused_until(gateway: &Gateway) -> Option<Instant> {
+    let paused = gateway.products.values().filter_map(|product| match breaker(product) {
+        Room::None(until) => Some(until),
+        Room::All | Room::One => None,
+    });
+    paused.min()
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn longest_attempt(gateway: &Gateway) -> Duration {
     let timeouts = gateway.routes.iter().filter_map(|entry| match &entry.target.target {
         Target::Webhook(intake) => Some(intake.plan.retry.timeout),
@@ -216,13 +252,16 @@ impl Running {
 
     /// How many more attempts each product may have.
     fn room(&self, gateway: &Gateway) -> Vec<(ProductName, u32)> {
-        let left = |name: &ProductName, most: u32| most.saturating_sub(self.products.get(name).copied().unwrap_or(0));
-        gateway
-            .products
-            .values()
-            .map(|product| (product.name.clone(), left(&product.name, product.delivery.concurrency).min(CLAIM_MAX)))
-            .filter(|(_, left)| *left > 0)
-            .collect()
+        let left = |product: &Product| {
+            let most = match breaker(product) {
+                Room::All => product.delivery.concurrency,
+                Room::One => 1,
+                Room::None(_) => 0,
+            };
+            most.saturating_sub(self.products.get(&product.name).copied().unwrap_or(0)).min(CLAIM_MAX)
+        };
+        let room = gateway.products.values().map(|product| (product.name.clone(), left(product)));
+        room.filter(|(_, left)| *left > 0).collect()
     }
 
     /// Returns when an attempt ended, one way or the other.

@@ -106,7 +106,13 @@ impl Gateway {
         let store = SqliteStore::open(&folder.path().join("events.db"), SqliteOptions::default()).expect("opens");
         let engine = Engine::new(None).expect("an engine");
         let plugins = Plugins::new(engine, plan.plugins.clone(), Box::new(Silent));
-        let ground = build::Ground { metrics: &metrics, workers: 1, plugins: &plugins, secrets: &secrets };
+        let ground = build::Ground {
+            metrics: &metrics,
+            workers: 1,
+            plugins: &plugins,
+            secrets: &secrets,
+            tls: &BTreeMap::new(),
+        };
         let current = Arc::new(Current::new(Arc::new(build::gateway(&plan, None, &ground))));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listens");
         let gateway = Self {

@@ -26,6 +26,7 @@ use tollgate::plugin::registry::{Observer, Plugins};
 use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
 use tollgate::telemetry::labels::PluginReload;
 use tollgate::telemetry::registry::Metrics;
+use tollgate::upstream::tls;
 use tollgate::webhook::ingest::Webhooks;
 
 /// Nothing here takes this long unless it hangs.
@@ -41,7 +42,7 @@ pub fn name(text: &str) -> ProductName {
 }
 
 /// One listener on a free port, an `echo` product at `/echo/{*rest}`, and nobody trusted.
-const BASE: &str = r#"
+pub const BASE: &str = r#"
 [listener.public]
 address = "127.0.0.1:0"
 [trust]
@@ -84,7 +85,8 @@ pub fn with_upstream(mut plan: Plan, addresses: &[SocketAddr]) -> Plan {
         port: address.port(),
     };
     let backend = Backend::Upstreams(addresses.iter().map(url).collect());
-    let up = Product { backend, ..plan.products["echo"].clone() };
+    // Scripted upstreams fail as often as their test likes.
+    let up = Product { backend, breaker: None, ..plan.products["echo"].clone() };
     plan.products.insert(name("up"), up);
     with_route(plan, "up", "/{*rest}", &[], "up")
 }
@@ -105,7 +107,11 @@ impl Observer for Nobody {
 }
 
 fn built(plan: &Plan, previous: Option<&Gateway>, metrics: &Metrics, plugins: &Plugins) -> Gateway {
-    build::gateway(plan, previous, &build::Ground { metrics, workers: 2, plugins, secrets: &BTreeMap::new() })
+    let tls = tls::load(plan, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let ground = build::Ground { metrics, workers: 2, plugins, secrets: &BTreeMap::new(), tls: &tls };
+    let gateway = build::gateway(plan, previous, &ground);
+    gateway.start();
+    gateway
 }
 
 /// A running gateway.

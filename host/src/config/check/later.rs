@@ -7,10 +7,6 @@ use crate::config::raw::Item;
 /// Keys, by the shape of their table.
 const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
-    ("product.NAME", "health"),
-    ("product.NAME", "tls"),
-    ("product.NAME", "retries"),
-    ("product.NAME", "breaker"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
     ("route.NAME", "plugin"),
@@ -21,12 +17,7 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[
-    ("product.NAME.upstreams", "h2c"),
-    ("product.NAME.upstreams", "https"),
-    ("route.NAME.webhook.mode", "sync"),
-    ("store.url", "postgres"),
-];
+const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[

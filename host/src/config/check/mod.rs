@@ -49,6 +49,7 @@ pub(super) fn plan(root: &Section<'_>, file: &Path) -> Plan {
     let limits = root.within("limits", limits::read);
     let timeouts = root.within("timeouts", timeouts::read);
     let products = root.named("product", ProductName::new, |table| product::read(table, &timeouts, &names.secrets));
+    overlap::variables(root.reading, &products);
     let around = route::Around { names: &names, products: &products, timeouts: &timeouts, limits: &limits };
     let routes = root.named("route", RouteName::new, |table| route::read(table, &around));
     overlap::routes(root.reading, &routes);

@@ -1,12 +1,13 @@
-//! What only shows between tables: listeners on one address, routes that want the same requests.
+//! What only shows between tables: listeners on one address, products with the same environment variables, routes that
+//! want the same requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use http::Method;
 
-use crate::base::names::{ListenerName, RouteName};
-use crate::config::plan::{Admin, HeaderPredicate, Listener, Route, Segment};
+use crate::base::names::{ListenerName, ProductName, RouteName};
+use crate::config::plan::{Admin, HeaderPredicate, Listener, Product, Route, Segment, environment_name};
 use crate::config::raw::Reading;
 
 /// No two listeners, nor one and the admin's, share an address.
@@ -26,6 +27,20 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let covers =
         |wide: SocketAddr, narrow: SocketAddr| wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+}
+
+/// No two products read the same environment variables.
+pub(super) fn variables(reading: &Reading, products: &BTreeMap<ProductName, Product>) {
+    let mut names = BTreeMap::new();
+    for name in products.iter().filter(|(_, product)| product.is_secure()).map(|(name, _)| name) {
+        let variables = environment_name(name);
+        if let Some(earlier) = names.get(&variables) {
+            let message = format!("`product.{earlier}` and `product.{name}` share the variables {variables}_TLS_…");
+            let at = reading.source().span(&format!("product.{name}"));
+            reading.report(reading.source().problem(at, message).help("rename one of them"));
+        }
+        names.insert(variables, name);
+    }
 }
 
 /// No request is wanted equally by two routes.

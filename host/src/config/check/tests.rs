@@ -244,7 +244,9 @@ fn the_store_is_a_file_or_a_database() {
 #[test]
 fn upstreams_are_scheme_host_and_port() {
     let of_upstream = |url: &str| of(&format!("[product.p]\nupstreams = [\"{url}\"]"));
-    for good in ["http://a", "http://a:1", "http://[::1]:9", "HTTP://A.example.", "http://10.0.0.1"] {
+    for good in
+        ["http://a", "http://a:1", "http://[::1]:9", "HTTP://A.example.", "http://10.0.0.1", "h2c://a", "https://a"]
+    {
         assert_eq!(of_upstream(good), [""; 0], "{good}");
     }
     for (bad, help) in [
@@ -260,7 +262,6 @@ fn upstreams_are_scheme_host_and_port() {
     ] {
         one_about(of_upstream(bad), "2:14: `product.p.upstreams[0]` expects an upstream", help);
     }
-    one(of_upstream("h2c://a"), "2:14: `h2c` in `product.p.upstreams[0]` is not served by this version yet");
     one(of("[product.p]\nupstreams = []"), "2:13: `product.p.upstreams` expects at least one upstream, found an array");
     one(
         of("[product.p]\nupstreams = [\"http://a\", \"http://A:80\"]"),
@@ -273,6 +274,43 @@ fn upstreams_are_scheme_host_and_port() {
     one(
         of("[product.p]\nbuiltin = \"echo\"\nhost = \"a b\""),
         "3:8: `product.p.host` expects \"client\", \"upstream\" or a host, found \"a b\"",
+    );
+}
+
+#[test]
+fn a_products_health_tls_retries_and_breaker_are_checked() {
+    let product = |keys: &str| of(&format!("[product.p]\n{keys}\nupstreams = [\"https://a\"]"));
+    for good in [
+        "health = { path = \"/up?x=1\", every = \"1s\", timeout = \"500ms\" }",
+        "tls = { ca = \"ca.pem\", server_name = \"a.test\" }",
+        "tls = { certificate = \"c.pem\", key = \"k.pem\", server_name = \"::1\" }",
+        "retries = { budget = 0 }",
+        "breaker = { failures = 1, pause = \"1m\" }",
+        "breaker = { failures = \"off\" }",
+    ] {
+        assert_eq!(product(good), [""; 0], "{good}");
+    }
+    one(
+        product("health = { every = \"1s\" }"),
+        "2:10: `product.p.health.path` is missing (write health = { path = \"/healthz\" })",
+    );
+    one(
+        product("health = { path = \"healthz\" }"),
+        "2:19: `product.p.health.path` expects a path such as \"/healthz\", found \"healthz\"",
+    );
+    one(
+        product("tls = { server_name = \"a b\" }"),
+        "2:23: `product.p.tls.server_name` expects a host name such as \"ledger.internal\", or an address, found \"a b\"",
+    );
+    one(product("retries = { budget = 2 }"), "2:22: `product.p.retries.budget` expects a number from 0 to 1, found 2");
+    one_about(product("breaker = { failures = 0 }"), "2:24: `product.p.breaker.failures` expects", "found 0");
+    one(
+        of("[product.p]\nupstreams = [\"http://a\"]\ntls = { ca = \"ca.pem\" }"),
+        "3:7: `product.p.tls` has no effect: no upstream of the product is https (write https:// upstreams, or remove it)",
+    );
+    one(
+        of("[product.a-b]\nupstreams = [\"https://a\"]\n[product.a_b]\nupstreams = [\"https://a\"]"),
+        "3:1: `product.a-b` and `product.a_b` share the variables A_B_TLS_… (rename one of them)",
     );
 }
 
