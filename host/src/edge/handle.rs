@@ -125,7 +125,8 @@ impl Handler {
         admit(&exchange)?;
         match &exchange.route.target {
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
-            Target::Webhook(intake) => self.webhooks.receive(&exchange, intake, request).await,
+            // Boxed, so that the future of a plain request, which is moved with each of them, stays small.
+            Target::Webhook(intake) => Box::pin(self.webhooks.receive(&exchange, intake, request)).await,
         }
     }
 

@@ -110,7 +110,8 @@ impl Upstream {
             }
             let limit = earlier(sending.connect.map(|limit| Instant::now() + limit), sending.deadline);
             let mut queued = false;
-            let connecting = self.connect(endpoint, version, fresh, &mut queued);
+            // Boxed, because it is large and rare: what a request's future holds is moved with it.
+            let connecting = Box::pin(self.connect(endpoint, version, fresh, &mut queued));
             let connected = match limit {
                 Some(limit) => timeout_at(limit, connecting).await.unwrap_or(Err(UpstreamError::ConnectTimeout)),
                 None => connecting.await,
