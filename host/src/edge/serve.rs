@@ -210,7 +210,9 @@ async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool,
 fn plain_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     let head = limits.header_bytes.as_usize();
-    builder.max_buf_size(head.max(limits.buffer_bytes.as_usize()).max(BUFFER_MIN)).max_header_size(head);
+    // Half of what a direction may hold: the rest of it is with the upstream's connection, and the part being handed over.
+    let buffer = limits.buffer_bytes.as_usize() / 2;
+    builder.max_buf_size(head.max(buffer).max(BUFFER_MIN)).max_header_size(head);
     // hyper's own limit is 100, and faster when left alone.
     if limits.headers != 100 {
         builder.max_headers(limits.headers);

@@ -54,7 +54,13 @@ pub(super) async fn once(
         Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(lost(UpstreamError::Protocol)),
         Ok(Ok(response)) => Ok(received(response, connection, progress)),
         Ok(Err(failed)) => Err(failure(failed, &connection, progress.as_deref())),
-        Err(late) => Err(lost(late)),
+        Err(late) => {
+            // Whether the upstream is slow or gone cannot be told; if it is gone, the next request must not wait for it too.
+            if let (UpstreamError::ResponseTimeout, Wire::Stream(stream)) = (&late, &connection.wire) {
+                stream.retire();
+            }
+            Err(lost(late))
+        }
     }
 }
 

@@ -106,8 +106,10 @@ impl Breaker {
         match verdict {
             Verdict::Neither => false,
             Verdict::Well => {
-                if self.failures.load(Ordering::Relaxed) != 0 && (probe.is_some() || !self.open.load(Ordering::Relaxed))
-                {
+                // A probe closes it whatever the count says: another thread's success may have reset that just before
+                // this one opened.
+                let failing = self.failures.load(Ordering::Relaxed) != 0;
+                if probe.is_some() || (failing && !self.open.load(Ordering::Relaxed)) {
                     self.failures.store(0, Ordering::Relaxed);
                     self.open.store(false, Ordering::Release);
                 }
@@ -185,6 +187,19 @@ mod tests {
         drop(probe);
         assert_eq!(breaker.room(), Room::All);
         assert!(fail(&breaker, 2) == [false, false], "the count starts anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_closes_it_whatever_was_counted_while_it_opened() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        // Another thread's success, in the moment between the last count and the opening.
+        breaker.failures.store(0, Ordering::Relaxed);
+        tokio::time::advance(PAUSE).await;
+        let probe = breaker.admit().expect("one may pass").expect("as a probe");
+        breaker.judge(Verdict::Well, Some(&probe));
+        drop(probe);
+        assert_eq!(breaker.room(), Room::All);
     }
 
     #[tokio::test]

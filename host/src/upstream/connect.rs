@@ -22,6 +22,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ALIVE_AFTER: Duration = Duration::from_secs(30);
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const ALIVE_TRIES: u32 = 3;
+/// What was sent is acknowledged within this, or the peer is gone.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// A TCP connection to one of the addresses of `names`. `rule` holds for names only.
 pub(super) async fn tcp(names: &Names, rule: Option<&AddressRule>) -> Result<(TcpStream, SocketAddr), UpstreamError> {
@@ -69,7 +71,10 @@ async fn open(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     // Without it small writes wait for acknowledgements; a socket that refuses either still works.
     let _unset = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(ALIVE_AFTER).with_interval(ALIVE_EVERY).with_retries(ALIVE_TRIES);
-    let _unset = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let socket = SockRef::from(&stream);
+    let _unset = socket.set_tcp_keepalive(&keepalive);
+    // Nothing probes a peer that owes an acknowledgement.
+    let _unset = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
     Ok((stream, address))
 }
 

@@ -30,7 +30,7 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// The IPv4 address that an IPv6 form carries, else the address itself: mapped (RFC 4291), compatible (RFC 4291),
-/// NAT64 (RFC 6052, RFC 8215) and 6to4 (RFC 3056).
+/// NAT64 (RFC 6052) and 6to4 (RFC 3056).
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let s = v6.segments();
@@ -40,7 +40,7 @@ fn unwrapped(address: IpAddr) -> IpAddr {
         [0, 0, 0, 0, 0xffff, 0, ..] => Some(low()),
         [0, 0, 0, 0, 0, 0, 0, 0..=1] => None,
         [0, 0, 0, 0, 0, 0, ..] => Some(low()),
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(low()),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(low()),
         [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     };
@@ -70,6 +70,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
+    // The prefix for a network's own NAT64 (64:ff9b:1::/48, RFC 8215) may carry the address anywhere, so none of it is public.
     // Only 2000::/3 is given out; out of it come the ranges for protocols (Teredo and ORCHID among them), for
     // documentation and for 6to4, which `unwrapped` has already turned into the IPv4 address it carries.
     match address.segments() {

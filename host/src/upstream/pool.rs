@@ -68,7 +68,7 @@ struct Shard {
     idle: VecDeque<Idle>,
     shared: Vec<Arc<Shared>>,
     /// There while one is being made that others wait for.
-    connecting: Option<Arc<Notify>>,
+    connecting: Option<(Arc<Notify>, Queued)>,
     reaped: bool,
 }
 
@@ -95,8 +95,22 @@ impl fmt::Debug for Endpoint {
 pub(super) enum Turn {
     /// Whoever asked.
     Mine(Connecting),
-    /// Another request of this worker; this resolves when it is done.
-    Wait(OwnedNotified),
+    /// Another request of this worker: resolves when it is done, and whether it is queued meanwhile.
+    Wait(OwnedNotified, Queued),
+}
+
+/// Whether a request waits for leave to make a connection, rather than for the upstream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queued(Arc<AtomicBool>);
+
+impl Queued {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, queued: bool) {
+        self.0.store(queued, Ordering::Relaxed);
+    }
 }
 
 /// Held while a shared connection is made; whoever waits for it looks again once this is dropped.
@@ -107,7 +121,7 @@ pub(super) struct Connecting {
 
 impl Drop for Connecting {
     fn drop(&mut self) {
-        if let Some(waiting) = self.endpoint.shard(self.index).connecting.take() {
+        if let Some((waiting, _)) = self.endpoint.shard(self.index).connecting.take() {
             waiting.notify_waiters();
         }
     }
@@ -208,13 +222,13 @@ impl Endpoint {
     }
 
     /// Whose turn it is to make a connection that many can share.
-    pub(super) fn turn(self: &Arc<Self>) -> Turn {
+    pub(super) fn turn(self: &Arc<Self>, queued: &Queued) -> Turn {
         let index = worker::index();
         let mut shard = self.shard(index);
-        if let Some(waiting) = &shard.connecting {
-            return Turn::Wait(Arc::clone(waiting).notified_owned());
+        if let Some((waiting, theirs)) = &shard.connecting {
+            return Turn::Wait(Arc::clone(waiting).notified_owned(), theirs.clone());
         }
-        shard.connecting = Some(Arc::default());
+        shard.connecting = Some((Arc::default(), queued.clone()));
         Turn::Mine(Connecting { endpoint: Arc::clone(self), index })
     }
 

@@ -11,7 +11,7 @@ use super::body::{Outgoing, Received};
 use super::breaker::Verdict;
 use super::dial::Dialled;
 use super::error::UpstreamError;
-use super::pool::{Checkout, Endpoint, Turn, Version, Wire};
+use super::pool::{Checkout, Endpoint, Queued, Turn, Version, Wire};
 use super::replay::Again;
 use super::slots::Slot;
 use super::{Sending, Upstream, health};
@@ -54,7 +54,10 @@ impl Upstream {
             address(&mut request, &connection, sending)?;
             let spare = spare(&mut request, &connection);
             let attempted = attempt::once(connection, request, sending).await;
-            self.note(at, attempted.as_ref().map_err(|failed| &failed.error));
+            // What was not sent, or sent back unseen, says nothing of how the upstream fares.
+            if attempted.as_ref().map_or_else(|failed| matches!(failed.fate, Fate::Lost), |_| true) {
+                self.note(at, attempted.as_ref().map_err(|failed| &failed.error));
+            }
             let failed = match attempted {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
@@ -109,7 +112,7 @@ impl Upstream {
                 return Ok((connection, at, true));
             }
             let limit = earlier(sending.connect.map(|limit| Instant::now() + limit), sending.deadline);
-            let mut queued = false;
+            let mut queued = Queued::default();
             // Boxed, because it is large and rare: what a request's future holds is moved with it.
             let connecting = Box::pin(self.connect(endpoint, version, fresh, &mut queued));
             let connected = match limit {
@@ -123,7 +126,7 @@ impl Upstream {
                     return Err(UpstreamError::Deadline);
                 }
                 // The product's sockets are counted together, so another of its upstreams has no more room.
-                Err(_) if queued => return Err(UpstreamError::Busy),
+                Err(_) if queued.is_set() => return Err(UpstreamError::Busy),
                 Err(error) => error,
             };
             health::failed(self.plan.product.as_str(), endpoint);
@@ -142,19 +145,25 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         version: Version,
         fresh: bool,
-        queued: &mut bool,
+        queued: &mut Queued,
     ) -> Result<Ready, UpstreamError> {
-        if endpoint.is_plain(version) {
-            let take = || if fresh { None } else { endpoint.take(version) };
-            return self.connect_alone(endpoint, version, take, queued).await;
-        }
         loop {
+            // Looked at again each time: a TLS upstream tells with its first connection which version it speaks.
+            if endpoint.is_plain(version) {
+                let take = || if fresh { None } else { endpoint.take(version) };
+                return self.connect_alone(endpoint, version, take, queued).await;
+            }
             // One connection can serve all who wait for one, so only one of them makes it.
-            match endpoint.turn() {
+            match endpoint.turn(queued) {
                 Turn::Mine(_turn) => {
                     return self.connect_alone(endpoint, version, || endpoint.take(version), queued).await;
                 }
-                Turn::Wait(done) => done.await,
+                Turn::Wait(done, theirs) => {
+                    // Who waits for somebody who waits for leave waits for leave.
+                    *queued = theirs;
+                    done.await;
+                    *queued = Queued::default();
+                }
             }
             if let Some(connection) = endpoint.take(version) {
                 return Ok((connection, true));
@@ -167,7 +176,7 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         version: Version,
         take: impl Fn() -> Option<Checkout>,
-        queued: &mut bool,
+        queued: &mut Queued,
     ) -> Result<Ready, UpstreamError> {
         match self.leave(endpoint, version, take, queued).await {
             Leave::Slot(slot) => {
@@ -187,7 +196,7 @@ impl Upstream {
         endpoint: &Arc<Endpoint>,
         version: Version,
         take: impl Fn() -> Option<Checkout>,
-        queued: &mut bool,
+        queued: &mut Queued,
     ) -> Leave {
         let _waiting = self.slots.waiting();
         loop {
@@ -198,7 +207,7 @@ impl Upstream {
             }
             if endpoint.is_plain(version) || !endpoint.is_full() {
                 if let Some(slot) = self.slots.take() {
-                    *queued = false;
+                    queued.set(false);
                     return Leave::Slot(slot);
                 }
                 if let Some(connection) = endpoint.borrow(version) {
@@ -208,7 +217,7 @@ impl Upstream {
                     continue;
                 }
             }
-            *queued = true;
+            queued.set(true);
             changed.await;
         }
     }

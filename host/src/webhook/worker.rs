@@ -53,6 +53,8 @@ impl Worker {
         let mut running = Running::default();
         while !drain.started() {
             let gateway = self.current.load();
+            // Before the look, so that a breaker that closes during it is not missed.
+            let paused = paused_until(&gateway);
             let found = self.claim(&gateway, &running).await;
             let idle = match found {
                 Ok(leases) if leases.is_empty() => self.next_due(&gateway, &running).await,
@@ -67,12 +69,12 @@ impl Worker {
                     Idle::Pause
                 }
             };
-            let paused = paused_until(&gateway);
             drop(gateway);
             tokio::select! {
                 () = drain.wait() => {}
                 () = running.ended(), if !running.tasks.is_empty() => {}
-                () = self.store.changed() => {}
+                // A store that failed is left alone for the pause, whoever rings.
+                () = self.store.changed(), if !matches!(idle, Idle::Pause) => {}
                 () = self.reloaded.notified() => {}
                 () = self.wait(idle) => {}
                 () = until(paused) => {}

@@ -257,7 +257,11 @@ impl SqliteStore {
         };
         for (claimed, reason) in loaded.unreadable {
             let fence = fence(&claimed);
-            self.writer.ask(0, move |ledger| ledger.quarantine(now, fence, &reason)).await?;
+            let quarantined = self.writer.ask(0, move |ledger| ledger.quarantine(now, fence, &reason)).await;
+            // It is tried again when its lease has run out; the others must not wait for that.
+            if let Err(error) = quarantined {
+                tracing::error!(%error, "an event that cannot be read stays leased");
+            }
         }
         Ok(loaded.leases)
     }
