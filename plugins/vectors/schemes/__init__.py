@@ -1,0 +1,3 @@
+"""The schemes, one function a provider."""
+
+from . import recorded  # noqa: F401
