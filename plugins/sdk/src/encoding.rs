@@ -74,10 +74,20 @@ pub fn decimal(text: &str) -> Option<u64> {
     if canonical && digits { text.parse().ok() } else { None }
 }
 
-/// A time of RFC 3339 in UTC, as programs print it (`2026-09-21T14:13:20Z`, perhaps with a fraction, which is cut off), in
-/// Unix seconds. None before 1970, and for leap seconds, which no clock of a provider prints.
+/// A time of RFC 3339 as programs print it (`2026-09-21T14:13:20Z`, perhaps with a fraction, which is cut off, or with an
+/// offset such as `-07:00`), in Unix seconds. None before 1970, and for leap seconds, which no clock of a provider prints.
 pub fn rfc3339(text: &str) -> Option<u64> {
-    let text = text.strip_suffix('Z')?;
+    let (text, east, west) = match text.strip_suffix('Z') {
+        Some(text) => (text, 0, 0),
+        None => {
+            let (text, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            match zone.split_at_checked(1)? {
+                ("+", offset) => (text, seconds_of(offset)?, 0),
+                ("-", offset) => (text, 0, seconds_of(offset)?),
+                _ => return None,
+            }
+        }
+    };
     let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
     let digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !fraction.is_none_or(digits) || whole.len() != 19 {
@@ -101,7 +111,17 @@ pub fn rfc3339(text: &str) -> Option<u64> {
     let leaps = |years: u64| years / 4 - years / 100 + years / 400;
     let years = (year - 1970) * 365 + leaps(year - 1) - leaps(1969);
     let months: u64 = (1..month).map_while(|month| days_of(year, month)).sum();
-    Some((((years + months + day - 1) * 24 + hour) * 60 + minute) * 60 + second)
+    let local = (((years + months + day - 1) * 24 + hour) * 60 + minute) * 60 + second;
+    (local + west).checked_sub(east)
+}
+
+/// An offset, `07:00`.
+fn seconds_of(offset: &str) -> Option<u64> {
+    let (hours, minutes) = offset.split_once(':')?;
+    let two = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = (two(hours) && two(minutes)).then_some((hours, minutes))?;
+    let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some((hours * 60 + minutes) * 60)
 }
 
 /// The days of a month.
@@ -173,6 +193,8 @@ mod tests {
             ("2000-03-01T00:00:00Z", 951_868_800),
             ("2026-09-21T14:13:20Z", 1_790_000_000),
             ("2026-09-21T14:13:20.999Z", 1_790_000_000),
+            ("2026-09-21T07:13:20-07:00", 1_790_000_000),
+            ("2026-09-21T19:43:20.5+05:30", 1_790_000_000),
             ("2100-03-01T00:00:00.000000Z", 4_107_542_400),
         ];
         for (text, seconds) in known {
@@ -181,7 +203,7 @@ mod tests {
         let wrong = [
             "2026-09-21T14:13:20",
             "2026-09-21 14:13:20Z",
-            "2026-09-21T14:13:20+00:00",
+            "2026-09-21T14:13:20+00:0",
             "2026-02-29T00:00:00Z",
             "2026-13-01T00:00:00Z",
             "2026-00-01T00:00:00Z",

@@ -1,8 +1,8 @@
 //! Signed tokens: a JWS in compact form (RFC 7515) whose payload is a table of claims (RFC 7519).
 
+use super::table::Table;
 use crate::crypto::{Algorithm, Hash, Key, Part};
 use crate::encoding;
-use crate::json::{self, Json};
 use crate::request::Request;
 use crate::verdict::Refusal;
 
@@ -53,8 +53,8 @@ impl SignedBy {
 pub struct Jws {
     signed: String,
     signature: Vec<u8>,
-    header: Claims,
-    claims: Claims,
+    header: Table,
+    claims: Table,
 }
 
 impl Jws {
@@ -62,17 +62,17 @@ impl Jws {
     pub fn read(token: &str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        let header = Claims::read(header)?;
+        let header = table(header)?;
         // Extensions that must be understood are not.
         if header.has("crit") {
             return None;
         }
         let signature = encoding::base64url(signature)?;
-        Some(Self { signed: signed.to_owned(), signature, header, claims: Claims::read(claims)? })
+        Some(Self { signed: signed.to_owned(), signature, header, claims: table(claims)? })
     }
 
     /// The claims, where the token is by `key` and holds now.
-    pub fn check(self, request: &Request<'_>, key: Key<'_>, by: SignedBy) -> Result<Claims, Refusal> {
+    pub fn check(self, request: &Request<'_>, key: Key<'_>, by: SignedBy) -> Result<Table, Refusal> {
         if self.header.text("alg") != Some(by.name()) {
             return Err(Refusal::malformed("alg"));
         }
@@ -93,56 +93,8 @@ impl Jws {
     }
 }
 
-/// A table of claims.
-#[derive(Debug)]
-pub struct Claims(Vec<(String, Json)>);
-
-impl Claims {
-    fn read(part: &str) -> Option<Self> {
-        let text = String::from_utf8(encoding::base64url(part)?).ok()?;
-        match json::read(&text)? {
-            Json::Table(claims) => Some(Self(claims)),
-            _ => None,
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Json> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    /// Whether there is such a claim.
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    /// A claim that is a string.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.get(name)? {
-            Json::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Whether a claim is this string, or a list with it (as `aud` may be).
-    pub fn names(&self, name: &str, text: &str) -> bool {
-        match self.get(name) {
-            Some(Json::Text(own)) => own == text,
-            Some(Json::List(list)) => list.iter().any(|item| matches!(item, Json::Text(own) if own == text)),
-            _ => false,
-        }
-    }
-
-    /// A claim that is a time, in Unix seconds; fractions are cut off. A refusal where it is something else.
-    pub fn time(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        let seconds = |value: &Json| match value {
-            Json::Number(text) => encoding::decimal(text.split('.').next().unwrap_or_default()),
-            _ => None,
-        };
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => seconds(value).map(Some).ok_or_else(|| Refusal::malformed(name)),
-        }
-    }
+fn table(part: &str) -> Option<Table> {
+    Table::read(&String::from_utf8(encoding::base64url(part)?).ok()?)
 }
 
 #[cfg(all(test, not(target_family = "wasm")))]

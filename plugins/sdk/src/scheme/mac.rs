@@ -38,12 +38,13 @@ pub struct Mac {
     prefix: &'static str,
     hash: Hash,
     digits: Digits,
+    separator: Option<&'static str>,
 }
 
 impl Mac {
     /// In lower-case hex.
     pub const fn hex(header: &'static str, hash: Hash) -> Self {
-        Self { header, prefix: "", hash, digits: Digits::Hex }
+        Self { header, prefix: "", hash, digits: Digits::Hex, separator: None }
     }
 
     /// In base64.
@@ -56,18 +57,28 @@ impl Mac {
         Self { prefix, ..self }
     }
 
-    /// The header's digest, or a refusal where it is missing or written otherwise.
-    pub fn read(&self, request: &Request<'_>) -> Result<Vec<u8>, Refusal> {
+    /// One of several in a list. What is no digest behind the prefix is passed over there.
+    pub const fn list(self, separator: &'static str) -> Self {
+        Self { separator: Some(separator), ..self }
+    }
+
+    /// The header's digests, or a refusal where it is missing or written otherwise.
+    pub fn read(&self, request: &Request<'_>) -> Result<Vec<Vec<u8>>, Refusal> {
         let written = request.required(self.header)?;
-        let digits = written.strip_prefix(self.prefix);
-        let digest = digits.and_then(|digits| self.digits.read(digits, self.hash.size()));
-        digest.ok_or_else(|| Refusal::malformed(self.header))
+        self.parse(&written).ok_or_else(|| Refusal::malformed(self.header))
     }
 
     /// Whether the header is the HMAC of the content.
     pub fn check(&self, request: &Request<'_>, key: Key<'_>, content: &[Part<'_>]) -> Result<(), Refusal> {
-        let digest = self.read(request)?;
-        request.check_hmac(key, self.hash, content, &[digest])
+        request.check_hmac(key, self.hash, content, &self.read(request)?)
+    }
+
+    fn parse(&self, written: &str) -> Option<Vec<Vec<u8>>> {
+        let digest = |text: &str| self.digits.read(text.strip_prefix(self.prefix)?, self.hash.size());
+        match self.separator {
+            None => Some(vec![digest(written)?]),
+            Some(separator) => Some(written.split(separator).filter_map(digest).collect()),
+        }
     }
 }
 
@@ -85,6 +96,14 @@ mod tests {
                     prop_assert_eq!(bytes.len(), size);
                 }
             }
+        }
+
+        #[test]
+        fn a_list_holds_as_many_digests_as_were_written(digests in proptest::collection::vec("[0-9a-f]{64}", 0..4)) {
+            let list = digests.iter().map(|digest| format!("v1={digest}")).collect::<Vec<_>>().join(",") + ",v0=00";
+            let mac = Mac::hex("s", Hash::Sha256).prefix("v1=").list(",");
+            prop_assert_eq!(mac.parse(&list).map(|found| found.len()), Some(digests.len()));
+            prop_assert_eq!(Mac::hex("s", Hash::Sha256).prefix("v1=").parse(&list), None);
         }
     }
 }

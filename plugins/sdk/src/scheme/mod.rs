@@ -3,7 +3,8 @@
 //!
 //! [`Mac`] is an HMAC in a header, [`Stamped`] the list `t=…,v1=…`, [`StandardWebhooks`] what Svix made common, [`Jws`] a
 //! signed token, [`SignedAt`] a time that is part of the content, [`PublicUrl`] and [`form`] are for schemes that sign the
-//! request's URL and parameters, [`basic`] reads credentials, [`described`] leaves everything to a
+//! request's URL and parameters, [`basic`] reads credentials, [`Table`] reads a body of which
+//! only values are signed, [`described`] leaves everything to a
 //! route's options.
 
 mod basic;
@@ -15,12 +16,14 @@ mod mac;
 mod signed_at;
 mod stamped;
 mod standard;
+mod table;
 mod url;
 
 pub use basic::basic;
-pub use jws::{Claims, Jws, SignedBy};
+pub use jws::{Jws, SignedBy};
 pub use mac::{Digits, Mac};
 pub use signed_at::SignedAt;
 pub use stamped::Stamped;
 pub use standard::{Message, StandardWebhooks};
+pub use table::Table;
 pub use url::PublicUrl;

@@ -18,13 +18,14 @@ pub struct Stamped {
     joint: &'static str,
     digits: Digits,
     millis: bool,
+    spaced: bool,
 }
 
 impl Stamped {
     /// `t=seconds,v1=hex`, over `t.body`.
     pub const fn new(header: &'static str) -> Self {
         let (time, digest, digits) = ("t", "v1", Digits::Hex);
-        Self { header, separator: ",", time, digest, joint: ".", digits, millis: false }
+        Self { header, separator: ",", time, digest, joint: ".", digits, millis: false, spaced: false }
     }
 
     /// With other names for the two.
@@ -52,6 +53,11 @@ impl Stamped {
         Self { millis: true, ..self }
     }
 
+    /// With a space after the separator, or without.
+    pub const fn spaced(self) -> Self {
+        Self { spaced: true, ..self }
+    }
+
     /// Whether a digest is that of time, joint and body. Returns the time, in Unix seconds.
     pub fn check(&self, request: &Request<'_>, key: Key<'_>) -> Result<u64, Refusal> {
         let header = request.required(self.header)?;
@@ -63,7 +69,8 @@ impl Stamped {
 
     /// The one time, as text and in seconds, and every digest.
     fn parse<'a>(&self, header: &'a str) -> Option<(&'a str, u64, Vec<Vec<u8>>)> {
-        let items = || header.split(self.separator).filter_map(|item| item.split_once('='));
+        let bare = |item: &'a str| if self.spaced { item.strip_prefix(' ').unwrap_or(item) } else { item };
+        let items = || header.split(self.separator).filter_map(|item| bare(item).split_once('='));
         let mut times = items().filter(|(name, _)| *name == self.time);
         let (Some((_, signed_at)), None) = (times.next(), times.next()) else { return None };
         let seconds = encoding::decimal(signed_at)? / if self.millis { 1000 } else { 1 };

@@ -45,6 +45,13 @@ impl PublicUrl {
         }
     }
 
+    /// The path alone.
+    pub fn path(&self, request: &Request<'_>) -> String {
+        let base = self.base(request);
+        let path = base.split_once("://").and_then(|(_, rest)| rest.get(rest.find('/')?..));
+        path.unwrap_or("/").to_owned()
+    }
+
     /// With the query as received.
     pub fn whole(&self, request: &Request<'_>) -> String {
         let target = request.target();

@@ -1,0 +1,31 @@
+//! Intercom webhooks: `X-Hub-Signature` is `sha1=` and the hex HMAC-SHA1 of the body.
+//!
+//! Source: <https://developers.intercom.com/docs/webhooks/webhook-notifications>. The secret is the app's client secret, used
+//! as text.
+//!
+//! Event: `/id` and `/topic` of the body, both signed. No time is signed.
+
+use tollgate_sdk::scheme::{Mac};
+use tollgate_sdk::{About, Hash, Verifier};
+
+/// Intercom's webhooks.
+pub struct Intercom;
+
+const SIGNATURE: Mac = Mac::hex("x-hub-signature", Hash::Sha1).prefix("sha1=");
+
+impl Verifier for Intercom {
+    const ABOUT: About = About::new("intercom", "https://developers.intercom.com/docs/webhooks/webhook-notifications").roles(&[Role::required("signing", "the app's client secret")]);
+
+    fn configure(_: &Settings) -> Result<Self, Problems> {
+        Ok(Self)
+    }
+
+    fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
+        SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
+Ok(Event::new().signed_id(call.json("/id")).kind(call.json("/topic")).into())
+    }
+}
+
+
+
+tollgate_sdk::verifier!(Intercom);
