@@ -28,8 +28,8 @@ fn module(folder: &Path) -> String {
     let plugin = plugin.unwrap_or_else(|| panic!("{}: expected `verifier!(Name)`", source.display()));
     let name = folder.file_name().and_then(|name| name.to_str()).expect("a folder's name is text").replace('-', "_");
     let mut module = String::new();
-    let _ = writeln!(module, "#[path = {source:?}]\nmod {name};");
+    let _ = writeln!(module, "#[path = {source:?}]\nmod r#{name};");
     let _ = writeln!(module, "#[test]\nfn {name}_vectors() {{");
-    let _ = writeln!(module, "    tollgate_sdk::testing::run_vectors::<{name}::{plugin}>({vectors:?});\n}}");
+    let _ = writeln!(module, "    tollgate_sdk::testing::run_vectors::<r#{name}::{plugin}>({vectors:?});\n}}");
     module
 }

@@ -87,7 +87,7 @@ RECORDERS = {}
 
 
 def provider(name, *, secrets=None, other=None, options=None, stamped=False, body=BODY, second=OTHER, event=None,
-             tolerance=300, signature=0, tampered=True, digits=True, rotates=True):
+             tolerance=300, signature=0, tampered=True, digits=True, rotates=True, repeats=True):
     """Records the usual attempts on the scheme that the decorated function signs by.
 
     The function takes (secrets by role, body, now) and returns a Sent. `signature` is the index of the signature's
@@ -130,8 +130,8 @@ def provider(name, *, secrets=None, other=None, options=None, stamped=False, bod
             recorder.add(plain.copy(headers=without), "reject", f"{header} missing")
             empty = plain.headers[:nth] + [[header, ""]] + plain.headers[nth + 1:]
             recorder.add(plain.copy(headers=empty), "reject", f"{header} empty")
-            twice = plain.headers + [[header, value]]
-            recorder.add(plain.copy(headers=twice), "reject", f"{header} sent twice")
+            if repeats:
+                recorder.add(plain.copy(headers=plain.headers + [[header, value]]), "reject", f"{header} sent twice")
         if plain.headers and signature is not None:
             header, value = plain.headers[signature]
 
@@ -147,7 +147,7 @@ def provider(name, *, secrets=None, other=None, options=None, stamped=False, bod
             recorder.add(written(twisted), "reject", "one character of the signature changed")
             if stamped:
                 later = signed(now=NOW + 1)
-                if len(later.headers) > 1:
+                if later.body == plain.body and len(later.headers) > 1:
                     stale = later.copy(headers=later.headers[:signature] + [[header, value]] + later.headers[signature + 1:])
                     recorder.add(stale, "reject", "time renewed under the old signature", now=NOW + 1)
         if stamped and tolerance:

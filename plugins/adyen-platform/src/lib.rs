@@ -7,8 +7,8 @@
 //! Event: type from `/type` of the body, signed; there is no id, and no time is signed. The answer is `[accepted]`, which Adyen
 //! waits for.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};
 
 /// Adyen's webhooks for platforms.
 pub struct AdyenPlatform;
@@ -16,7 +16,9 @@ pub struct AdyenPlatform;
 const SIGNATURE: Mac = Mac::base64("hmacsignature", Hash::Sha256);
 
 impl Verifier for AdyenPlatform {
-    const ABOUT: About = About::new("adyen-platform", "https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/").roles(&[Role::required("signing", "the HMAC key of the webhook, in hex")]);
+    const ABOUT: About =
+        About::new("adyen-platform", "https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/")
+            .roles(&[Role::required("signing", "the HMAC key of the webhook, in hex")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -24,10 +26,8 @@ impl Verifier for AdyenPlatform {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::hex("signing"), &[Part::Body])?;
-Ok(Event::new().kind(call.json("/type")).acknowledge(Reply::text("[accepted]")).into())
+        Ok(Event::new().kind(call.json("/type")).acknowledge(Reply::text("[accepted]")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(AdyenPlatform);

@@ -8,15 +8,16 @@
 //! What is not among the eight values, anybody may have changed. A body with several items, or a key twice, is refused. The
 //! answer is `[accepted]`, which Adyen waits for.
 
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::scheme::{Digits, Table};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};
 
 /// Adyen's standard webhooks.
 pub struct Adyen;
 
-
-
 impl Verifier for Adyen {
-    const ABOUT: About = About::new("adyen", "https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/").roles(&[Role::required("signing", "the HMAC key of the webhook, in hex")]);
+    const ABOUT: About =
+        About::new("adyen", "https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/")
+            .roles(&[Role::required("signing", "the HMAC key of the webhook, in hex")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -36,15 +37,19 @@ impl Verifier for Adyen {
         let value = |name: &str| item.scalar(name).unwrap_or_default();
         let [reference, kind] = ["pspReference", "eventCode"].map(value);
         let content = [
-            reference, value("originalReference"), value("merchantAccountCode"), value("merchantReference"),
-            money("value"), money("currency"), kind, value("success"),
+            reference,
+            value("originalReference"),
+            value("merchantAccountCode"),
+            value("merchantReference"),
+            money("value"),
+            money("currency"),
+            kind,
+            value("success"),
         ];
         call.check_hmac(Key::hex("signing"), Hash::Sha256, &[Part::Text(&content.join(":"))], &[digest])?;
         let id = [reference, ":", kind, ":", value("success")].concat();
         Ok(Event::new().signed_id(id).kind(kind.to_owned()).acknowledge(Reply::text("[accepted]")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Adyen);

@@ -5,8 +5,8 @@
 //!
 //! Event: type from `/event` of the body, signed; there is no id. Fresh by `t`, which is signed.
 
-use tollgate_sdk::scheme::{Stamped};
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::scheme::Stamped;
+use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Calendly's webhooks.
 pub struct Calendly;
@@ -14,7 +14,9 @@ pub struct Calendly;
 const SIGNATURE: Stamped = Stamped::new("calendly-webhook-signature");
 
 impl Verifier for Calendly {
-    const ABOUT: About = About::new("calendly", "https://developer.calendly.com/api-docs/ZG9jOjM2MzE2MDM4-webhook-signatures").roles(&[Role::required("signing", "the signing key given when the webhook was made")]);
+    const ABOUT: About =
+        About::new("calendly", "https://developer.calendly.com/api-docs/ZG9jOjM2MzE2MDM4-webhook-signatures")
+            .roles(&[Role::required("signing", "the signing key given when the webhook was made")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -22,10 +24,8 @@ impl Verifier for Calendly {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         let timestamp = SIGNATURE.check(call, Key::text("signing"))?;
-Ok(Event::new().kind(call.json("/event")).timestamp(timestamp).into())
+        Ok(Event::new().kind(call.json("/event")).timestamp(timestamp).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Calendly);

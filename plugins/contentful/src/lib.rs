@@ -8,11 +8,13 @@
 //! Event: type from `X-Contentful-Topic`; no id. Fresh by `x-contentful-timestamp` (milliseconds), which has to be among the
 //! signed headers.
 
-use tollgate_sdk::scheme::{Mac, PublicUrl};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::{Mac, PublicUrl, SignedAt};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Contentful's signed webhooks.
-pub struct Contentful { url: PublicUrl, }
+pub struct Contentful {
+    url: PublicUrl,
+}
 
 const SIGNATURE: Mac = Mac::hex("x-contentful-signature", Hash::Sha256);
 const LIST: &str = "x-contentful-signed-headers";
@@ -21,7 +23,11 @@ const TIMESTAMP: &str = "x-contentful-timestamp";
 const HEADERS_MAX: usize = 32;
 
 impl Verifier for Contentful {
-    const ABOUT: About = About::new("contentful", "https://www.contentful.com/developers/docs/webhooks/request-verification/").roles(&[Role::required("signing", "the request signing secret")]).settings(&[PublicUrl::SETTING]).methods(&["PUT", "DELETE"]);
+    const ABOUT: About =
+        About::new("contentful", "https://www.contentful.com/developers/docs/webhooks/request-verification/")
+            .roles(&[Role::required("signing", "the request signing secret")])
+            .settings(&[PublicUrl::SETTING])
+            .methods(&["PUT", "DELETE"]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         Ok(Self { url: PublicUrl::of(settings)? })
@@ -47,7 +53,5 @@ impl Verifier for Contentful {
         Ok(Event::new().kind(call.optional("x-contentful-topic")?).timestamp(signed_at.seconds).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Contentful);

@@ -7,15 +7,17 @@
 //! Event: type from `/event` of the body, signed; there is no id, so what is signed tells copies apart. `/generatedDateTime` is
 //! signed, but DocuSign sends for days with the same one, so it is no freshness.
 
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::scheme::Digits;
+use tollgate_sdk::{
+    About, CANDIDATES_MAX, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier,
+};
 
 /// DocuSign Connect's messages.
 pub struct DocuSign;
 
-
-
 impl Verifier for DocuSign {
-    const ABOUT: About = About::new("docusign", "https://developers.docusign.com/platform/webhooks/connect/hmac/").roles(&[Role::required("signing", "a Connect HMAC key of the account")]);
+    const ABOUT: About = About::new("docusign", "https://developers.docusign.com/platform/webhooks/connect/hmac/")
+        .roles(&[Role::required("signing", "a Connect HMAC key of the account")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -32,7 +34,5 @@ impl Verifier for DocuSign {
         Ok(Event::new().kind(call.json("/event")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(DocuSign);

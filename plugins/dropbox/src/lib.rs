@@ -5,8 +5,8 @@
 //! Event: a body names accounts whose files changed; it has neither id nor type, and no time is signed. A GET with `challenge`,
 //! sent when the URL is entered, is answered with its text.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Event, Hash, Part, Verifier};
+use tollgate_sdk::scheme::{Mac, form};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};
 
 /// Dropbox's webhooks.
 pub struct Dropbox;
@@ -14,7 +14,9 @@ pub struct Dropbox;
 const SIGNATURE: Mac = Mac::hex("x-dropbox-signature", Hash::Sha256);
 
 impl Verifier for Dropbox {
-    const ABOUT: About = About::new("dropbox", "https://www.dropbox.com/developers/reference/webhooks").roles(&[Role::required("signing", "the app secret")]).methods(&["GET"]);
+    const ABOUT: About = About::new("dropbox", "https://www.dropbox.com/developers/reference/webhooks")
+        .roles(&[Role::required("signing", "the app secret")])
+        .methods(&["GET"]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -31,7 +33,5 @@ impl Verifier for Dropbox {
         Ok(Event::new().into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Dropbox);

@@ -7,15 +7,18 @@
 //! Event: type from `X-Gitlab-Event`. With `token` the id is `Idempotency-Key`, which no one signs; nothing of the body is
 //! signed either, so prefer `signing`: there the id and the time are signed.
 
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::scheme::StandardWebhooks;
+use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Setting, Settings, Verdict, Verifier};
 
 /// GitLab's webhooks.
-pub struct GitLab { token: bool, }
-
-
+pub struct GitLab {
+    token: bool,
+}
 
 impl Verifier for GitLab {
-    const ABOUT: About = About::new("gitlab", "https://docs.gitlab.com/user/project/integrations/webhooks/").roles(&[Role::required("signing", "the webhook's secret token, or its signing token")]).settings(&[Setting::text("scheme", "`token` (default) or `signing`")]);
+    const ABOUT: About = About::new("gitlab", "https://docs.gitlab.com/user/project/integrations/webhooks/")
+        .roles(&[Role::required("signing", "the webhook's secret token, or its signing token")])
+        .settings(&[Setting::text("scheme", "`token` (default) or `signing`")]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         match settings.text("scheme").unwrap_or("token") {
@@ -36,7 +39,5 @@ impl Verifier for GitLab {
         Ok(message.event().kind(call.optional("x-gitlab-event")?).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(GitLab);

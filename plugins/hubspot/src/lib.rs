@@ -9,23 +9,44 @@
 //! Event: a body is a batch of events, so it has neither id nor type. With `v3` fresh by the timestamp (milliseconds), which
 //! is signed; the older ones sign no time.
 
-use tollgate_sdk::scheme::{Mac, PublicUrl};
-use tollgate_sdk::{About, Event, Hash, Key, Part, Verifier};
+use tollgate_sdk::scheme::{Mac, PublicUrl, SignedAt};
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Setting, Settings, Verdict, Verifier, encoding,
+};
 
 /// HubSpot's webhooks.
-pub struct HubSpot { version: u8, url: PublicUrl, }
+pub struct HubSpot {
+    version: u8,
+    url: PublicUrl,
+}
 
 const SECRET: Key<'_> = Key::text("signing");
 const SIGNATURE: &str = "x-hubspot-signature";
 const THIRD: Mac = Mac::base64("x-hubspot-signature-v3", Hash::Sha256);
 /// What the page says is decoded before signing.
 const DECODED: [(&str, &str); 12] = [
-    ("%3A", ":"), ("%2F", "/"), ("%3F", "?"), ("%40", "@"), ("%21", "!"), ("%24", "$"),
-    ("%27", "'"), ("%28", "("), ("%29", ")"), ("%2A", "*"), ("%2C", ","), ("%3B", ";"),
+    ("%3A", ":"),
+    ("%2F", "/"),
+    ("%3F", "?"),
+    ("%40", "@"),
+    ("%21", "!"),
+    ("%24", "$"),
+    ("%27", "'"),
+    ("%28", "("),
+    ("%29", ")"),
+    ("%2A", "*"),
+    ("%2C", ","),
+    ("%3B", ";"),
 ];
 
 impl Verifier for HubSpot {
-    const ABOUT: About = About::new("hubspot", "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests").roles(&[Role::required("signing", "the app's client secret")]).settings(&[PublicUrl::SETTING, Setting::text("version", "of the signature: `v1`, `v2` or `v3` (default)")]).methods(&["GET", "PUT", "PATCH", "DELETE"]);
+    const ABOUT: About = About::new(
+        "hubspot",
+        "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
+    )
+    .roles(&[Role::required("signing", "the app's client secret")])
+    .settings(&[PublicUrl::SETTING, Setting::text("version", "of the signature: `v1`, `v2` or `v3` (default)")])
+    .methods(&["GET", "PUT", "PATCH", "DELETE"]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         let version = match settings.text("version").unwrap_or("v3") {

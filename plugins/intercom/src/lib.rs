@@ -5,8 +5,8 @@
 //!
 //! Event: `/id` and `/topic` of the body, both signed. No time is signed.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Intercom's webhooks.
 pub struct Intercom;
@@ -14,7 +14,8 @@ pub struct Intercom;
 const SIGNATURE: Mac = Mac::hex("x-hub-signature", Hash::Sha1).prefix("sha1=");
 
 impl Verifier for Intercom {
-    const ABOUT: About = About::new("intercom", "https://developers.intercom.com/docs/webhooks/webhook-notifications").roles(&[Role::required("signing", "the app's client secret")]);
+    const ABOUT: About = About::new("intercom", "https://developers.intercom.com/docs/webhooks/webhook-notifications")
+        .roles(&[Role::required("signing", "the app's client secret")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -22,10 +23,8 @@ impl Verifier for Intercom {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
-Ok(Event::new().signed_id(call.json("/id")).kind(call.json("/topic")).into())
+        Ok(Event::new().signed_id(call.json("/id")).kind(call.json("/topic")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Intercom);

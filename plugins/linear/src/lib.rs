@@ -6,8 +6,10 @@
 //! Event: type from `/type` of the body, signed; id from `Linear-Delivery`, which is not. Fresh by `/webhookTimestamp`, which is
 //! signed.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Linear's webhooks.
 pub struct Linear;
@@ -15,7 +17,8 @@ pub struct Linear;
 const SIGNATURE: Mac = Mac::hex("linear-signature", Hash::Sha256);
 
 impl Verifier for Linear {
-    const ABOUT: About = About::new("linear", "https://linear.app/developers/webhooks").roles(&[Role::required("signing", "the webhook's signing secret")]);
+    const ABOUT: About = About::new("linear", "https://linear.app/developers/webhooks")
+        .roles(&[Role::required("signing", "the webhook's signing secret")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -29,7 +32,5 @@ impl Verifier for Linear {
         Ok(event.timestamp(sent / 1000).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Linear);

@@ -6,7 +6,10 @@
 //! Event: the token, signed, so that a captured signature serves once; type from `event-data.event`. Fresh by the timestamp, which is signed.
 //! The event itself is not signed: anyone who sees one may change it, so keep the URL secret and ask Mailgun's API before acting on it.
 
-use tollgate_sdk::{About, Event, Verifier};
+use tollgate_sdk::scheme::Table;
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Mailgun's webhooks.
 pub struct Mailgun;
@@ -15,7 +18,9 @@ pub struct Mailgun;
 const TOKEN_LENGTH: usize = 50;
 
 impl Verifier for Mailgun {
-    const ABOUT: About = About::new("mailgun", "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks").roles(&[Role::required("signing", "the HTTP webhook signing key")]);
+    const ABOUT: About =
+        About::new("mailgun", "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks")
+            .roles(&[Role::required("signing", "the HTTP webhook signing key")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -38,7 +43,5 @@ impl Verifier for Mailgun {
         Ok(Event::new().signed_id(token.to_owned()).kind(kind).timestamp(timestamp).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Mailgun);

@@ -7,16 +7,21 @@
 //! Event: type from `/object` of the body; a body is a batch of changes and has no id, and no time is signed. When the URL is
 //! entered, Meta sends a GET with `hub.verify_token`, which is compared, and `hub.challenge`, which is answered.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::{Mac, form};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};
 
-/// webhooks of Meta: Facebook, Instagram, WhatsApp, Messenger.
+/// Webhooks of Meta: Facebook, Instagram, WhatsApp, Messenger.
 pub struct Meta;
 
 const SIGNATURE: Mac = Mac::hex("x-hub-signature-256", Hash::Sha256).prefix("sha256=");
 
 impl Verifier for Meta {
-    const ABOUT: About = About::new("meta", "https://developers.facebook.com/docs/graph-api/webhooks/getting-started").roles(&[Role::required("signing", "the app secret"), Role::required("verify_token", "the verify token typed in beside the URL")]).methods(&["GET"]);
+    const ABOUT: About = About::new("meta", "https://developers.facebook.com/docs/graph-api/webhooks/getting-started")
+        .roles(&[
+            Role::required("signing", "the app secret"),
+            Role::required("verify_token", "the verify token typed in beside the URL"),
+        ])
+        .methods(&["GET"]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)

@@ -6,7 +6,9 @@
 //!
 //! Event: `/id` and `/type` of the body, both signed. No time is signed.
 
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Mollie's next-gen webhooks.
 pub struct Mollie;
@@ -14,7 +16,8 @@ pub struct Mollie;
 const SIGNATURE: &str = "x-mollie-signature";
 
 impl Verifier for Mollie {
-    const ABOUT: About = About::new("mollie", "https://docs.mollie.com/reference/webhooks-new").roles(&[Role::required("signing", "the webhook's signing secret")]);
+    const ABOUT: About = About::new("mollie", "https://docs.mollie.com/reference/webhooks-new")
+        .roles(&[Role::required("signing", "the webhook's signing secret")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -31,7 +34,5 @@ impl Verifier for Mollie {
         Ok(Event::new().signed_id(call.json("/id")).kind(call.json("/type")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Mollie);

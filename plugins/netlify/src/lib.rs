@@ -7,7 +7,10 @@
 //! Event: type from `X-Netlify-Event`, which is not signed; id and state of the deploy are in the body, together its identity. No time
 //! is signed.
 
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::scheme::{Jws, SignedBy};
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Netlify's deploy notifications.
 pub struct Netlify;
@@ -15,7 +18,8 @@ pub struct Netlify;
 const TOKEN: &str = "x-webhook-signature";
 
 impl Verifier for Netlify {
-    const ABOUT: About = About::new("netlify", "https://docs.netlify.com/deploy/deploy-notifications/").roles(&[Role::required("signing", "the notification's JWS secret token")]);
+    const ABOUT: About = About::new("netlify", "https://docs.netlify.com/deploy/deploy-notifications/")
+        .roles(&[Role::required("signing", "the notification's JWS secret token")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -35,7 +39,5 @@ impl Verifier for Netlify {
         Ok(Event::new().signed_id(id).kind(call.optional("x-netlify-event")?).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Netlify);

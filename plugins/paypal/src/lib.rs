@@ -9,16 +9,23 @@
 //! anybody can preserve while changing it: fetch what an event speaks of from PayPal's API before acting on amounts. Fresh by
 //! the transmission time, which is signed.
 
-use tollgate_sdk::scheme::{SignedAt};
-use tollgate_sdk::{About, Algorithm, Call, Encoding, Event, Hash, Key, Part, Refusal, Verdict, Verifier, encoding};
+use tollgate_sdk::scheme::SignedAt;
+use tollgate_sdk::{
+    About, Algorithm, Call, Encoding, Event, Hash, Key, Part, Problems, Refusal, Role, Setting, Settings, Verdict,
+    Verifier, encoding,
+};
 
 /// PayPal's webhooks.
-pub struct PayPal { webhook_id: String, }
+pub struct PayPal {
+    webhook_id: String,
+}
 
 const SIGNATURE: &str = "paypal-transmission-sig";
 
 impl Verifier for PayPal {
-    const ABOUT: About = About::new("paypal", "https://developer.paypal.com/api/rest/webhooks/rest/").roles(&[Role::required("certificate", "the certificate that PAYPAL-CERT-URL names, in PEM")]).settings(&[Setting::text("webhook_id", "the webhook's id, from the app's page or the API").required()]);
+    const ABOUT: About = About::new("paypal", "https://developer.paypal.com/api/rest/webhooks/rest/")
+        .roles(&[Role::required("certificate", "the certificate that PAYPAL-CERT-URL names, in PEM")])
+        .settings(&[Setting::text("webhook_id", "the webhook's id, from the app's page or the API").required()]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         match settings.text("webhook_id") {
@@ -39,14 +46,17 @@ impl Verifier for PayPal {
             return Err(Refusal::malformed("paypal-transmission-id"));
         }
         let content = [
-            Part::Text(&id), Part::Text("|"), Part::Text(&signed_at.text), Part::Text("|"),
-            Part::Text(&self.webhook_id), Part::Text("|"), Part::BodyDigest(Hash::Crc32, Encoding::Decimal),
+            Part::Text(&id),
+            Part::Text("|"),
+            Part::Text(&signed_at.text),
+            Part::Text("|"),
+            Part::Text(&self.webhook_id),
+            Part::Text("|"),
+            Part::BodyDigest(Hash::Crc32, Encoding::Decimal),
         ];
         call.check_signature(Key::pem("certificate"), Algorithm::RsaPkcs1Sha256, &content, &signature)?;
         Ok(Event::new().signed_id(id).kind(call.json("/event_type")).timestamp(signed_at.seconds).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(PayPal);

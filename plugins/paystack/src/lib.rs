@@ -5,8 +5,8 @@
 //!
 //! Event: type from `/event` of the body, signed; there is no id, and no time is signed.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Paystack's webhooks.
 pub struct Paystack;
@@ -14,7 +14,8 @@ pub struct Paystack;
 const SIGNATURE: Mac = Mac::hex("x-paystack-signature", Hash::Sha512);
 
 impl Verifier for Paystack {
-    const ABOUT: About = About::new("paystack", "https://paystack.com/docs/payments/webhooks/").roles(&[Role::required("signing", "the account's secret key, sk_…")]);
+    const ABOUT: About = About::new("paystack", "https://paystack.com/docs/payments/webhooks/")
+        .roles(&[Role::required("signing", "the account's secret key, sk_…")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -22,10 +23,8 @@ impl Verifier for Paystack {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
-Ok(Event::new().kind(call.json("/event")).into())
+        Ok(Event::new().kind(call.json("/event")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Paystack);

@@ -7,7 +7,10 @@
 //!
 //! Event: type from `/webhook_type` and `/webhook_code` of the body; there is no id. Fresh by the claim `iat`, which is signed.
 
-use tollgate_sdk::{About, Event, Verifier};
+use tollgate_sdk::scheme::{Jws, SignedBy};
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, KeyForm, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Plaid's webhooks.
 pub struct Plaid;
@@ -15,7 +18,8 @@ pub struct Plaid;
 const TOKEN: &str = "plaid-verification";
 
 impl Verifier for Plaid {
-    const ABOUT: About = About::new("plaid", "https://plaid.com/docs/api/webhooks/webhook-verification/").roles(&[Role::required("public_key", "the JWK of /webhook_verification_key/get, as JSON")]);
+    const ABOUT: About = About::new("plaid", "https://plaid.com/docs/api/webhooks/webhook-verification/")
+        .roles(&[Role::required("public_key", "the JWK of /webhook_verification_key/get, as JSON")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -33,7 +37,5 @@ impl Verifier for Plaid {
         Ok(Event::new().kind(kind).timestamp(issued).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Plaid);

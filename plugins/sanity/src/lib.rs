@@ -7,7 +7,7 @@
 //! signed.
 
 use tollgate_sdk::scheme::{Digits, Stamped};
-use tollgate_sdk::{About, Verifier};
+use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Sanity's webhooks.
 pub struct Sanity;
@@ -15,7 +15,8 @@ pub struct Sanity;
 const SIGNATURE: Stamped = Stamped::new("sanity-webhook-signature").digits(Digits::Base64Url).millis();
 
 impl Verifier for Sanity {
-    const ABOUT: About = About::new("sanity", "https://github.com/sanity-io/webhook-toolkit").roles(&[Role::required("signing", "the secret in the webhook's settings")]);
+    const ABOUT: About = About::new("sanity", "https://github.com/sanity-io/webhook-toolkit")
+        .roles(&[Role::required("signing", "the secret in the webhook's settings")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -23,10 +24,8 @@ impl Verifier for Sanity {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         let timestamp = SIGNATURE.check(call, Key::text("signing"))?;
-Ok(Event::new().unsigned_id(call.optional("idempotency-key")?).timestamp(timestamp).into())
+        Ok(Event::new().unsigned_id(call.optional("idempotency-key")?).timestamp(timestamp).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Sanity);

@@ -26,6 +26,12 @@ fn hex_by(text: &str, bytes: usize, digit: impl Fn(u8) -> Option<u8>) -> Option<
     text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
+/// Bytes as lower-case hex.
+pub fn to_hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })).collect()
+}
+
 /// Base64 of RFC 4648 section 4, with its padding.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
@@ -169,6 +175,7 @@ mod tests {
         #[test]
         fn every_value_has_one_spelling(bytes in proptest::collection::vec(any::<u8>(), 0..40), number: u64) {
             let spelled: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(to_hex(&bytes), spelled.clone());
             prop_assert_eq!(hex(&spelled, bytes.len()), Some(bytes.clone()));
             prop_assert_eq!(hex_upper(&spelled.to_uppercase(), bytes.len()), Some(bytes.clone()));
             prop_assert_eq!(base64(&STANDARD.encode(&bytes)), Some(bytes));

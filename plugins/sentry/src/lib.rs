@@ -5,8 +5,8 @@
 //!
 //! Event: type from `Sentry-Hook-Resource`, id from `Request-ID`. Neither is signed, nor is `Sentry-Hook-Timestamp`.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Sentry's integration webhooks.
 pub struct Sentry;
@@ -14,7 +14,9 @@ pub struct Sentry;
 const SIGNATURE: Mac = Mac::hex("sentry-hook-signature", Hash::Sha256);
 
 impl Verifier for Sentry {
-    const ABOUT: About = About::new("sentry", "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/").roles(&[Role::required("signing", "the integration's client secret")]);
+    const ABOUT: About =
+        About::new("sentry", "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/")
+            .roles(&[Role::required("signing", "the integration's client secret")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -22,11 +24,9 @@ impl Verifier for Sentry {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
-let id = call.optional("request-id")?;
-Ok(Event::new().unsigned_id(id).kind(call.optional("sentry-hook-resource")?).into())
+        let id = call.optional("request-id")?;
+        Ok(Event::new().unsigned_id(id).kind(call.optional("sentry-hook-resource")?).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Sentry);

@@ -6,15 +6,19 @@
 //! Event: `/event_id` and `/type` of the body, both signed. No time is signed.
 
 use tollgate_sdk::scheme::{Mac, PublicUrl};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Square's webhooks.
-pub struct Square { url: PublicUrl, }
+pub struct Square {
+    url: PublicUrl,
+}
 
 const SIGNATURE: Mac = Mac::base64("x-square-hmacsha256-signature", Hash::Sha256);
 
 impl Verifier for Square {
-    const ABOUT: About = About::new("square", "https://developer.squareup.com/docs/webhooks/step3validate").roles(&[Role::required("signing", "the webhook subscription's signature key")]).settings(&[PublicUrl::SETTING]);
+    const ABOUT: About = About::new("square", "https://developer.squareup.com/docs/webhooks/step3validate")
+        .roles(&[Role::required("signing", "the webhook subscription's signature key")])
+        .settings(&[PublicUrl::SETTING]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         Ok(Self { url: PublicUrl::of(settings)? })
@@ -25,7 +29,5 @@ impl Verifier for Square {
         Ok(Event::new().signed_id(call.json("/event_id")).kind(call.json("/type")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Square);

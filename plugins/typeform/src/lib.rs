@@ -4,8 +4,8 @@
 //!
 //! Event: `/event_id` and `/event_type` of the body, both signed. No time is signed.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::Mac;
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Typeform's webhooks.
 pub struct Typeform;
@@ -13,7 +13,8 @@ pub struct Typeform;
 const SIGNATURE: Mac = Mac::base64("typeform-signature", Hash::Sha256).prefix("sha256=");
 
 impl Verifier for Typeform {
-    const ABOUT: About = About::new("typeform", "https://www.typeform.com/developers/webhooks/secure-your-webhooks/").roles(&[Role::required("signing", "the secret in the webhook's settings")]);
+    const ABOUT: About = About::new("typeform", "https://www.typeform.com/developers/webhooks/secure-your-webhooks/")
+        .roles(&[Role::required("signing", "the secret in the webhook's settings")]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -21,10 +22,8 @@ impl Verifier for Typeform {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
-Ok(Event::new().signed_id(call.json("/event_id")).kind(call.json("/event_type")).into())
+        Ok(Event::new().signed_id(call.json("/event_id")).kind(call.json("/event_type")).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Typeform);

@@ -1,3 +1,3 @@
 """The schemes, one function a provider."""
 
-from . import recorded  # noqa: F401
+from . import described, inside, plain, recorded, stamped, tokens, urls  # noqa: F401

@@ -7,8 +7,8 @@
 //! Event: `/id` and `/type` of the body, both signed, where the webhook is subscribed to events; what a trigger sends has the
 //! shape its author gave it. Fresh by the timestamp, which is signed.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::{Mac, SignedAt};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
 /// Zendesk's webhooks.
 pub struct Zendesk;
@@ -16,7 +16,9 @@ pub struct Zendesk;
 const SIGNATURE: Mac = Mac::base64("x-zendesk-webhook-signature", Hash::Sha256);
 
 impl Verifier for Zendesk {
-    const ABOUT: About = About::new("zendesk", "https://developer.zendesk.com/documentation/webhooks/verifying/").roles(&[Role::required("signing", "the webhook's signing secret")]).methods(&["PUT", "PATCH"]);
+    const ABOUT: About = About::new("zendesk", "https://developer.zendesk.com/documentation/webhooks/verifying/")
+        .roles(&[Role::required("signing", "the webhook's signing secret")])
+        .methods(&["PUT", "PATCH"]);
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -29,7 +31,5 @@ impl Verifier for Zendesk {
         Ok(event.timestamp(signed_at.seconds).into())
     }
 }
-
-
 
 tollgate_sdk::verifier!(Zendesk);

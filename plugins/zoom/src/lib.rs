@@ -7,8 +7,10 @@
 //! Event: type from `/event` of the body; there is no id. Fresh by the timestamp, which is signed.
 //! `endpoint.url_validation`, signed like everything else, is answered with the HMAC of its token.
 
-use tollgate_sdk::scheme::{Mac};
-use tollgate_sdk::{About, Hash, Verifier};
+use tollgate_sdk::scheme::{Mac, SignedAt};
+use tollgate_sdk::{
+    About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier, encoding,
+};
 
 /// Zoom's webhooks.
 pub struct Zoom;
@@ -16,7 +18,9 @@ pub struct Zoom;
 const SIGNATURE: Mac = Mac::hex("x-zm-signature", Hash::Sha256).prefix("v0=");
 
 impl Verifier for Zoom {
-    const ABOUT: About = About::new("zoom", "https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events").roles(&[Role::required("signing", "the app's secret token, under Access")]).handshake();
+    const ABOUT: About = About::new("zoom", "https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events")
+        .roles(&[Role::required("signing", "the app's secret token, under Access")])
+        .handshake();
 
     fn configure(_: &Settings) -> Result<Self, Problems> {
         Ok(Self)
@@ -38,7 +42,7 @@ fn prove(call: &Call<'_>) -> Result<Verdict, Refusal> {
     let token = call.json("/payload/plainToken").ok_or_else(|| Refusal::malformed("plainToken"))?;
     // The gateway signs nothing but a short text without quotes or backslashes, so the token needs no escapes.
     let proof = call.hmac(Key::text("signing"), Hash::Sha256, &[Part::Text(&token)])?;
-    let proof: String = proof.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| b"0123456789abcdef"[usize::from(digit)] as char).collect();
+    let proof = encoding::to_hex(&proof);
     Ok(Reply::json([r#"{"plainToken":""#, &token, r#"","encryptedToken":""#, &proof, r#""}"#].concat()).into())
 }
 

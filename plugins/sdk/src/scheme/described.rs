@@ -2,6 +2,7 @@
 
 use super::content::{Content, Filled};
 use super::mac::Digits;
+use super::source::Source;
 use super::url::PublicUrl;
 use crate::about::Setting;
 use crate::encoding;
@@ -63,14 +64,6 @@ enum Unit {
     Rfc3339,
 }
 
-/// Where a value of the event is.
-#[derive(Debug)]
-enum Source {
-    Nowhere,
-    Header(String),
-    Pointer(String),
-}
-
 /// The signatures of one request, and what they must be of.
 pub struct Offered {
     /// Each of the size asked for.
@@ -92,10 +85,9 @@ impl Described {
     pub fn of(settings: &Settings) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let own = |key: &str| settings.text(key).map(str::to_owned);
-        for setting in &SETTINGS {
-            let bare = setting.key != "prefix" && setting.key != PublicUrl::SETTING.key;
-            if bare && settings.text(setting.key) == Some("") {
-                problems.add(setting.key, "expected a text that is not empty");
+        for key in ["header", "separator", "signature_field", "timestamp_field", "timestamp_header"] {
+            if settings.text(key) == Some("") {
+                problems.add(key, "expected a text that is not empty");
             }
         }
         let digits = digits(settings, &mut problems);
@@ -118,8 +110,8 @@ impl Described {
             content,
             timestamp_header: own("timestamp_header"),
             unit,
-            id: source(settings, "id_header", "id_pointer", &mut problems),
-            kind: source(settings, "type_header", "type_pointer", &mut problems),
+            id: Source::of(settings, "id_header", "id_pointer", &mut problems),
+            kind: Source::of(settings, "type_header", "type_pointer", &mut problems),
             url,
         };
         described.check(&mut problems);
@@ -228,39 +220,12 @@ fn unit(settings: &Settings, problems: &mut Problems) -> Unit {
     }
 }
 
-fn source(settings: &Settings, header: &str, pointer: &str, problems: &mut Problems) -> Source {
-    match (settings.text(header), settings.text(pointer)) {
-        (Some(_), Some(_)) => {
-            problems.add(pointer, ["`", header, "` is given already"].concat());
-            Source::Nowhere
-        }
-        (Some(name), None) => Source::Header(name.to_owned()),
-        (None, Some(path)) => {
-            if !path.starts_with('/') {
-                problems.add(pointer, "expected a JSON Pointer, such as `/id`");
-            }
-            Source::Pointer(path.to_owned())
-        }
-        (None, None) => Source::Nowhere,
-    }
-}
-
 impl Unit {
     fn read(self, text: &str) -> Option<u64> {
         match self {
             Self::Seconds => encoding::decimal(text),
             Self::Milliseconds => Some(encoding::decimal(text)? / 1000),
             Self::Rfc3339 => encoding::rfc3339(text),
-        }
-    }
-}
-
-impl Source {
-    fn read(&self, call: &Call<'_>) -> Result<Option<String>, Refusal> {
-        match self {
-            Self::Nowhere => Ok(None),
-            Self::Header(name) => call.optional(name),
-            Self::Pointer(pointer) => Ok(call.json(pointer)),
         }
     }
 }

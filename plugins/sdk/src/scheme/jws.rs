@@ -71,6 +71,11 @@ impl Jws {
         Some(Self { signed: signed.to_owned(), signature, header, claims: table(claims)? })
     }
 
+    /// What the token says it is signed with. To choose among algorithms of one kind of key, and for nothing else.
+    pub fn algorithm(&self) -> Option<&str> {
+        self.header.text("alg")
+    }
+
     /// The claims, where the token is by `key` and holds now.
     pub fn check(self, request: &Request<'_>, key: Key<'_>, by: SignedBy) -> Result<Table, Refusal> {
         if self.header.text("alg") != Some(by.name()) {

@@ -14,15 +14,18 @@ pub mod form;
 mod jws;
 mod mac;
 mod signed_at;
+mod source;
 mod stamped;
 mod standard;
 mod table;
 mod url;
 
 pub use basic::basic;
+pub use described::Described;
 pub use jws::{Jws, SignedBy};
 pub use mac::{Digits, Mac};
 pub use signed_at::SignedAt;
+pub use source::Source;
 pub use stamped::Stamped;
 pub use standard::{Message, StandardWebhooks};
 pub use table::Table;
