@@ -54,3 +54,19 @@ async fn the_whole_packs_vectors_hold_as_components() {
     }
     assert!(failures.is_empty(), "{failures}");
 }
+
+#[test]
+fn the_providers_page_names_every_verifier_with_its_source() {
+    let page = std::fs::read_to_string(plugins::root().join("docs/providers.md")).unwrap();
+    let pack: Vec<String> = plugins::names().into_iter().filter(|name| plugins::is_verifier(name)).collect();
+    let row = |name: &String| {
+        let source = std::fs::read_to_string(plugins::root().join("plugins").join(name).join("src/lib.rs")).unwrap();
+        let about = source.split_once("About::new(").unwrap().1;
+        let url = about.split('"').nth(3).unwrap();
+        format!("| [`{name}`]({url}) |")
+    };
+    let missing: Vec<_> = pack.iter().map(row).filter(|row| !page.contains(row)).collect();
+    assert!(missing.is_empty(), "docs/providers.md lacks {missing:?}");
+    let written = page.lines().filter(|line| line.starts_with("| [`")).count();
+    assert_eq!(written, pack.len(), "rows of docs/providers.md");
+}

@@ -1,7 +1,7 @@
 //! Mailgun webhooks: `signature.signature` in the body is the hex HMAC-SHA256 of `signature.timestamp` and `signature.token`.
 //!
 //! Source: <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks>. The secret is the HTTP
-//! webhook signing key, used as text.
+//! webhook signing key, used as text; for a domain of a subaccount the primary account's counts too (`parent-signature`).
 //!
 //! Event: the token, signed, so that a captured signature serves once; type from `event-data.event`. Fresh by the timestamp, which is signed.
 //! The event itself is not signed: anyone who sees one may change it, so keep the URL secret and ask Mailgun's API before acting on it.
@@ -36,9 +36,11 @@ impl Verifier for Mailgun {
         if token.len() != TOKEN_LENGTH {
             return Err(Refusal::malformed("token"));
         }
-        let digest = encoding::hex(value("signature")?, 32).ok_or_else(|| Refusal::malformed("signature"))?;
+        let digest = |text: &str| encoding::hex(text, 32).ok_or_else(|| Refusal::malformed("signature"));
+        let mut digests = vec![digest(value("signature")?)?];
+        digests.extend(part.text("parent-signature").map(digest).transpose()?);
         let content = [Part::Text(signed_at), Part::Text(token)];
-        call.check_hmac(Key::text("signing"), Hash::Sha256, &content, &[digest])?;
+        call.check_hmac(Key::text("signing"), Hash::Sha256, &content, &digests)?;
         let kind = body.table("event-data").and_then(|data| data.text("event").map(str::to_owned));
         Ok(Event::new().signed_id(token.to_owned()).kind(kind).timestamp(timestamp).into())
     }

@@ -101,6 +101,9 @@ def mailgun_extra():
     change(b'{"signature": {', b'{"signature": {}, "signature": {', "a key twice")
     recorder.add(mailgun(secret, b"", NOW, "1" + TOKEN), "reject", "a token that could move the border")
     recorder.add(Sent(body=b"timestamp=1"), "reject", "a body that is no JSON")
+    parent = json.loads(mailgun({"signing": "the subaccount's"}, b"", NOW).body)
+    parent["signature"]["parent-signature"] = json.loads(good)["signature"]["signature"]
+    recorder.add(Sent(body=json.dumps(parent).encode()), "accept", "a subaccount's event, by the key of the primary account")
 
 
 mailgun_extra()
