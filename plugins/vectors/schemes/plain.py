@@ -131,6 +131,8 @@ challenge = Sent(body=b"", method="GET", url="https://hooks.example.test/hooks/d
 rest("dropbox").add(challenge, "respond", "the challenge", reply="a+b1")
 rest("dropbox").add(challenge.copy(url="https://hooks.example.test/hooks/dropbox"), "reject", "a GET without a challenge")
 
+rest("intercom").add(Sent(body=b"", method="HEAD"), "respond", "the HEAD when a URL is entered")
+
 META = "https://hooks.example.test/hooks/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token="
 rest("meta").add(Sent(body=b"", method="GET", url=META + "meatyhamhock"), "respond", "the subscription", reply="1158201444")
 rest("meta").add(Sent(body=b"", method="GET", url=META + "other"), "reject", "the subscription with another token")
