@@ -237,7 +237,7 @@ mod tests {
 
     fn problems(options: &str) -> Vec<String> {
         const ABOUT: About = About::new("test", "none").settings(&SETTINGS);
-        let found = Described::of(&Settings::check(&ABOUT, options).unwrap());
+        let found = Described::of(&Settings::check(&ABOUT, options).expect("declared settings"));
         found.err().unwrap_or_default().0.into_iter().map(|problem| problem.key).collect()
     }
 

@@ -67,7 +67,9 @@ mod tests {
 
     fn of(url: &str) -> Result<PublicUrl, Problems> {
         const ABOUT: About = About::new("test", "none").settings(&[PublicUrl::SETTING]);
-        PublicUrl::of(&Settings::check(&ABOUT, &serde_json::json!({ "public_url": url }).to_string()).unwrap())
+        PublicUrl::of(
+            &Settings::check(&ABOUT, &serde_json::json!({ "public_url": url }).to_string()).expect("declared settings"),
+        )
     }
 
     #[test]
