@@ -1,11 +1,12 @@
-//! Adyen's webhooks for platforms (balance platform, transfers, reports): the header `HmacSignature` is the base64 HMAC-SHA256
-//! of the body.
+//! Adyen's webhooks for platforms (balance platform, transfers, reports): the header `HmacSignature` is the base64
+//! HMAC-SHA256 of the body.
 //!
-//! Source: <https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/#verify-hmac-signatures-for-platform-webhooks>.
+//! Source:
+//! <https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/#verify-hmac-signatures-for-platform-webhooks>.
 //! The secret is the HMAC key, in hex.
 //!
-//! Event: type from `/type` of the body, signed; there is no id, and no time is signed. The answer is `[accepted]`, which Adyen
-//! waits for.
+//! Event: type from `/type` of the body, signed; there is no id, and no time is signed. The answer is `[accepted]`,
+//! which Adyen waits for.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

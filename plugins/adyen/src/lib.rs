@@ -1,12 +1,13 @@
-//! Adyen's standard webhooks (payments): `additionalData.hmacSignature` of the one notification item in the body is the base64
-//! HMAC-SHA256 of eight of its values, joined by colons.
+//! Adyen's standard webhooks (payments): `additionalData.hmacSignature` of the one notification item in the body is the
+//! base64 HMAC-SHA256 of eight of its values, joined by colons.
 //!
-//! Source: <https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/> and Adyen's own libraries, which
-//! sign values as they are. The secret is the HMAC key, in hex. Webhooks of the platforms are signed otherwise: `adyen-platform`.
+//! Source: <https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/> and Adyen's own libraries,
+//! which sign values as they are. The secret is the HMAC key, in hex. Webhooks of the platforms are signed otherwise:
+//! `adyen-platform`.
 //!
-//! Event: `pspReference` with the event's code (one payment has several), signed; type from `eventCode`, signed. No time is signed.
-//! What is not among the eight values, anybody may have changed. A body with several items, or a key twice, is refused. The
-//! answer is `[accepted]`, which Adyen waits for.
+//! Event: `pspReference` with the event's code (one payment has several), signed; type from `eventCode`, signed. No
+//! time is signed. What is not among the eight values, anybody may have changed. A body with several items, or a key
+//! twice, is refused. The answer is `[accepted]`, which Adyen waits for.
 
 use tollgate_sdk::scheme::{Digits, Table};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

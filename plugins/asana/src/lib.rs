@@ -1,11 +1,11 @@
 //! Asana webhooks: `X-Hook-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://developers.asana.com/docs/webhooks-guide>. The secret is the one that Asana made when the webhook was
-//! created: it is in `X-Hook-Secret` of the answer to that request, and used as text.
+//! Source: <https://developers.asana.com/docs/webhooks-guide>. The secret is the one that Asana made when the webhook
+//! was created: it is in `X-Hook-Secret` of the answer to that request, and used as text.
 //!
-//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is signed. The
-//! handshake, which Asana sends while the webhook is created and which nothing signs yet, is answered with its own
-//! `X-Hook-Secret`; a heartbeat is a body without events.
+//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is
+//! signed. The handshake, which Asana sends while the webhook is created and which nothing signs yet, is answered with
+//! its own `X-Hook-Secret`; a heartbeat is a body without events.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

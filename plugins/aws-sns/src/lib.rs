@@ -1,13 +1,14 @@
-//! Messages of Amazon SNS: `Signature` in the body is the base64 RSA signature (PKCS #1; SHA-1 for `SignatureVersion` 1, SHA-256 for 2)
-//! of the message's fields, each as name and value on lines of their own.
+//! Messages of Amazon SNS: `Signature` in the body is the base64 RSA signature (PKCS #1; SHA-1 for `SignatureVersion`
+//! 1, SHA-256 for 2) of the message's fields, each as name and value on lines of their own.
 //!
-//! Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html>. The certificate is
-//! the one `SigningCertURL` names, downloaded once and configured: nothing is fetched here, whatever the message says. Anybody can have SNS
-//! sign a message of a topic of theirs, so `topics` names the topics that count. Raw message delivery is not signed.
+//! Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html>. The certificate is the one
+//! `SigningCertURL` names, downloaded once and configured: nothing is fetched here, whatever the message says. Anybody
+//! can have SNS sign a message of a topic of theirs, so `topics` names the topics that count. Raw message delivery is
+//! not signed.
 //!
-//! Event: `MessageId`, signed; type from `Type`, signed. Fresh by `Timestamp`, which is signed: the time of publishing, so a route that
-//! wants late retries sets `tolerance`. A `SubscriptionConfirmation` is delivered like any message: the product confirms by its
-//! `SubscribeURL`, or do so by hand from the event log.
+//! Event: `MessageId`, signed; type from `Type`, signed. Fresh by `Timestamp`, which is signed: the time of publishing,
+//! so a route that wants late retries sets `tolerance`. A `SubscriptionConfirmation` is delivered like any message: the
+//! product confirms by its `SubscribeURL`, or do so by hand from the event log.
 
 use tollgate_sdk::scheme::Table;
 use tollgate_sdk::{

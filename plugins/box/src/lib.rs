@@ -1,8 +1,8 @@
 //! Box webhooks (V2): `BOX-SIGNATURE-PRIMARY` and `BOX-SIGNATURE-SECONDARY` are the base64 HMAC-SHA256 of the body and
 //! `BOX-DELIVERY-TIMESTAMP`, each by a key of its own.
 //!
-//! Source: <https://developer.box.com/guides/webhooks/v2/signatures-v2/> and Box's own libraries. The secrets are the app's primary and
-//! secondary signature keys, as the two live values of one secret; used as text.
+//! Source: <https://developer.box.com/guides/webhooks/v2/signatures-v2/> and Box's own libraries. The secrets are the
+//! app's primary and secondary signature keys, as the two live values of one secret; used as text.
 //!
 //! Event: `/id` and `/trigger` of the body, both signed. Fresh by the timestamp, which is signed.
 

@@ -1,11 +1,13 @@
-//! Braintree webhooks: a form in which `bt_signature` is a list of `public key|hex HMAC-SHA1` of `bt_payload`, by the SHA-1 of the
-//! private key.
+//! Braintree webhooks: a form in which `bt_signature` is a list of `public key|hex HMAC-SHA1` of `bt_payload`, by the
+//! SHA-1 of the private key.
 //!
-//! Source: <https://developer.paypal.com/braintree/docs/guides/webhooks/parse> and Braintree's own libraries, which take a payload
-//! with or without a line feed more. The secret is the API private key; the option `public_key` is the API public key beside it.
+//! Source: <https://developer.paypal.com/braintree/docs/guides/webhooks/parse> and Braintree's own libraries, which
+//! take a payload with or without a line feed more. The secret is the API private key; the option `public_key` is the
+//! API public key beside it.
 //!
-//! Event: type from `<kind>` of the payload, signed; there is no id that is the same on a retry, and Braintree retries for a day with one
-//! timestamp, so it is no freshness. The GET with `bt_challenge`, sent when the URL is entered, is answered with its HMAC.
+//! Event: type from `<kind>` of the payload, signed; there is no id that is the same on a retry, and Braintree retries
+//! for a day with one timestamp, so it is no freshness. The GET with `bt_challenge`, sent when the URL is entered, is
+//! answered with its HMAC.
 
 use tollgate_sdk::scheme::form;
 use tollgate_sdk::{

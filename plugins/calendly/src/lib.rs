@@ -1,7 +1,7 @@
 //! Calendly webhooks: `Calendly-Webhook-Signature: t=…,v1=…`, where `v1` is the hex HMAC-SHA256 of `t.body`.
 //!
-//! Source: <https://developer.calendly.com/api-docs/ZG9jOjM2MzE2MDM4-webhook-signatures>. The secret is the webhook signing key,
-//! used as text.
+//! Source: <https://developer.calendly.com/api-docs/ZG9jOjM2MzE2MDM4-webhook-signatures>. The secret is the webhook
+//! signing key, used as text.
 //!
 //! Event: type from `/event` of the body, signed; there is no id. Fresh by `t`, which is signed.
 

@@ -1,6 +1,8 @@
-//! CircleCI webhooks: `circleci-signature` is a list, separated by commas, in which `v1=` is the hex HMAC-SHA256 of the body.
+//! CircleCI webhooks: `circleci-signature` is a list, separated by commas, in which `v1=` is the hex HMAC-SHA256 of the
+//! body.
 //!
-//! Source: <https://circleci.com/docs/guides/integration/outbound-webhooks/#validate-webhooks>. The secret is any text, used as it is.
+//! Source: <https://circleci.com/docs/guides/integration/outbound-webhooks/#validate-webhooks>. The secret is any text,
+//! used as it is.
 //!
 //! Event: `/id` and `/type` of the body, both signed. No time is signed that CircleCI says to check.
 

@@ -1,8 +1,11 @@
-//! Clerk webhooks, sent through Svix: `svix-signature` is a list of `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.
+//! Clerk webhooks, sent through Svix: `svix-signature` is a list of `v1,` and the base64 HMAC-SHA256 of
+//! `id.timestamp.body`.
 //!
-//! Source: <https://clerk.com/docs/guides/development/webhooks/syncing> and `@clerk/backend`. The secret is the endpoint's `whsec_…`.
+//! Source: <https://clerk.com/docs/guides/development/webhooks/syncing> and `@clerk/backend`. The secret is the
+//! endpoint's `whsec_…`.
 //!
-//! Event: `svix-id`, signed, the same on every retry; type from `/type` of the body. Fresh by the timestamp, which is signed.
+//! Event: `svix-id`, signed, the same on every retry; type from `/type` of the body. Fresh by the timestamp, which is
+//! signed.
 
 use tollgate_sdk::scheme::StandardWebhooks;
 use tollgate_sdk::{About, Call, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};

@@ -1,11 +1,11 @@
-//! Cloudinary notifications: `X-Cld-Signature` is the hex SHA-1 (SHA-256 for accounts that chose it) of body, `X-Cld-Timestamp` and
-//! secret.
+//! Cloudinary notifications: `X-Cld-Signature` is the hex SHA-1 (SHA-256 for accounts that chose it) of body,
+//! `X-Cld-Timestamp` and secret.
 //!
-//! Source: <https://cloudinary.com/documentation/notifications#verifying_notification_signatures> and Cloudinary's own libraries. The
-//! secret is the API secret, used as text.
+//! Source: <https://cloudinary.com/documentation/notifications#verifying_notification_signatures> and Cloudinary's own
+//! libraries. The secret is the API secret, used as text.
 //!
-//! Event: type from `/notification_type` of the body, signed; there is no id. Fresh by the timestamp, which is signed; the libraries
-//! allow two hours, a route's `tolerance` says otherwise.
+//! Event: type from `/notification_type` of the body, signed; there is no id. Fresh by the timestamp, which is signed;
+//! the libraries allow two hours, a route's `tolerance` says otherwise.
 
 use tollgate_sdk::scheme::SignedAt;
 use tollgate_sdk::{

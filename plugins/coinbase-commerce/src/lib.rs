@@ -1,7 +1,7 @@
 //! Coinbase Commerce webhooks: `X-CC-Webhook-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://docs.cdp.coinbase.com/commerce/webhooks/validate-webhook-signature> and `coinbase-commerce-node`. The secret is the
-//! webhook shared secret, used as text.
+//! Source: <https://docs.cdp.coinbase.com/commerce/webhooks/validate-webhook-signature> and `coinbase-commerce-node`.
+//! The secret is the webhook shared secret, used as text.
 //!
 //! Event: `/event/id` and `/event/type` of the body, both signed. No time is signed.
 

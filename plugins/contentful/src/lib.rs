@@ -1,12 +1,12 @@
 //! Contentful's signed requests: `x-contentful-signature` is the hex HMAC-SHA256 of method, path, the headers that
 //! `x-contentful-signed-headers` names (`name:value`, sorted, joined by `;`) and body, each on a line of its own.
 //!
-//! Source: <https://www.contentful.com/developers/docs/webhooks/request-verification/> and `@contentful/node-apps-toolkit`. The
-//! secret is the signing secret, 64 characters, used as text. The library and the page differ on how a query is signed, so a URL
-//! with one is refused.
+//! Source: <https://www.contentful.com/developers/docs/webhooks/request-verification/> and
+//! `@contentful/node-apps-toolkit`. The secret is the signing secret, 64 characters, used as text. The library and the
+//! page differ on how a query is signed, so a URL with one is refused.
 //!
-//! Event: type from `X-Contentful-Topic`; no id. Fresh by `x-contentful-timestamp` (milliseconds), which has to be among the
-//! signed headers.
+//! Event: type from `X-Contentful-Topic`; no id. Fresh by `x-contentful-timestamp` (milliseconds), which has to be
+//! among the signed headers.
 
 use tollgate_sdk::scheme::{Mac, PublicUrl, SignedAt};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

@@ -4,9 +4,10 @@
 //! Source: <https://docs.discord.com/developers/interactions/overview#validating-security-request-headers> and
 //! `discord-interactions`. The key is the application's public key, in hex.
 //!
-//! Event: `/id` of an interaction, signed; webhook events have none. Type from `/event/type`, else `/type`. Fresh by the
-//! timestamp, which is signed. The ping of webhook events is answered with 204; the ping of interactions is an interaction
-//! like others and acknowledged with the pong that Discord waits for. Interactions that want an answer need `mode = "sync"`.
+//! Event: `/id` of an interaction, signed; webhook events have none. Type from `/event/type`, else `/type`. Fresh by
+//! the timestamp, which is signed. The ping of webhook events is answered with 204; the ping of interactions is an
+//! interaction like others and acknowledged with the pong that Discord waits for. Interactions that want an answer need
+//! `mode = "sync"`.
 
 use tollgate_sdk::scheme::SignedAt;
 use tollgate_sdk::{

@@ -1,11 +1,11 @@
-//! DocuSign Connect: `X-DocuSign-Signature-1`, `-2` and so on, one for each of the account's keys, are the base64 HMAC-SHA256 of
-//! the body.
+//! DocuSign Connect: `X-DocuSign-Signature-1`, `-2` and so on, one for each of the account's keys, are the base64
+//! HMAC-SHA256 of the body.
 //!
-//! Source: <https://developers.docusign.com/platform/webhooks/connect/hmac/>. The secret is one of the account's Connect keys,
-//! used as text.
+//! Source: <https://developers.docusign.com/platform/webhooks/connect/hmac/>. The secret is one of the account's
+//! Connect keys, used as text.
 //!
-//! Event: type from `/event` of the body, signed; there is no id, so what is signed tells copies apart. `/generatedDateTime` is
-//! signed, but DocuSign sends for days with the same one, so it is no freshness.
+//! Event: type from `/event` of the body, signed; there is no id, so what is signed tells copies apart.
+//! `/generatedDateTime` is signed, but DocuSign sends for days with the same one, so it is no freshness.
 
 use tollgate_sdk::scheme::Digits;
 use tollgate_sdk::{

@@ -2,8 +2,8 @@
 //!
 //! Source: <https://www.dropbox.com/developers/reference/webhooks>. The secret is the app's app secret, used as text.
 //!
-//! Event: a body names accounts whose files changed; it has neither id nor type, and no time is signed. A GET with `challenge`,
-//! sent when the URL is entered, is answered with its text.
+//! Event: a body names accounts whose files changed; it has neither id nor type, and no time is signed. A GET with
+//! `challenge`, sent when the URL is entered, is answered with its text.
 
 use tollgate_sdk::scheme::{Mac, form};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

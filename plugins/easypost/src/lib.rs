@@ -1,7 +1,7 @@
 //! EasyPost webhooks: `X-Hmac-Signature` is `hmac-sha256-hex=` and the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://docs.easypost.com/guides/webhooks-guide> and EasyPost's own libraries, which bring the secret to Unicode's form
-//! NFKD first: nothing changes for one of ASCII, another is configured in that form.
+//! Source: <https://docs.easypost.com/guides/webhooks-guide> and EasyPost's own libraries, which bring the secret to
+//! Unicode's form NFKD first: nothing changes for one of ASCII, another is configured in that form.
 //!
 //! Event: `/id` and `/description` of the body, both signed. No time is signed.
 

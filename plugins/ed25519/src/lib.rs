@@ -1,8 +1,8 @@
-//! Any provider that signs with Ed25519, described by the route's options: which header, how it is written, what is signed. The options are
-//! those of `hmac`, save `hash` and `strip`; `key` says how the public key is written.
+//! Any provider that signs with Ed25519, described by the route's options: which header, how it is written, what is
+//! signed. The options are those of `hmac`, save `hash` and `strip`; `key` says how the public key is written.
 //!
-//! Event: id and type from where the options say. An id counts as signed where it is part of the content or comes from the body. Fresh by
-//! the time, which has to be part of the content.
+//! Event: id and type from where the options say. An id counts as signed where it is part of the content or comes from
+//! the body. Fresh by the time, which has to be part of the content.
 
 use tollgate_sdk::scheme::{Described, described};
 use tollgate_sdk::{

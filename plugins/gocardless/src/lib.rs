@@ -1,7 +1,7 @@
 //! GoCardless webhooks: `Webhook-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks> and GoCardless's own libraries. The secret is the
-//! endpoint's, used as text.
+//! Source: <https://developer.gocardless.com/api-reference/#webhooks-signing-webhooks> and GoCardless's own libraries.
+//! The secret is the endpoint's, used as text.
 //!
 //! Event: `/meta/webhook_id` of the body, signed; a body is a batch of events, so it has no type. No time is signed.
 

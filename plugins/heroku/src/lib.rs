@@ -1,9 +1,10 @@
 //! Heroku's app webhooks: `Heroku-Webhook-Hmac-SHA256` is the base64 HMAC-SHA256 of the body.
 //!
-//! Source: <https://devcenter.heroku.com/articles/app-webhooks#securing-webhook-requests>. The secret is the subscription's, used as
-//! text.
+//! Source: <https://devcenter.heroku.com/articles/app-webhooks#securing-webhook-requests>. The secret is the
+//! subscription's, used as text.
 //!
-//! Event: `/id` of the body, signed; type from `/webhook_metadata/event/include` (such as `api:release`), signed. No time is signed.
+//! Event: `/id` of the body, signed; type from `/webhook_metadata/event/include` (such as `api:release`), signed. No
+//! time is signed.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

@@ -1,11 +1,13 @@
-//! Any provider that signs with an HMAC, described by the route's options: which header, how it is written, what is signed.
+//! Any provider that signs with an HMAC, described by the route's options: which header, how it is written, what is
+//! signed.
 //!
-//! `content` is text with places in braces: `{body}`, `{timestamp}`, `{id}`, `{method}`, `{url}` (as the provider calls it, see `public_url`),
-//! `{target}` (path and query as received) and `{header:NAME}`. The header is one signature, or a list of them (`separator`), or a list of
-//! `name=value` (`separator`, `signature_field`, `timestamp_field`). `key` says how the secret becomes a key, `strip` what is taken off its front.
+//! `content` is text with places in braces: `{body}`, `{timestamp}`, `{id}`, `{method}`, `{url}` (as the provider calls
+//! it, see `public_url`), `{target}` (path and query as received) and `{header:NAME}`. The header is one signature, or
+//! a list of them (`separator`), or a list of `name=value` (`separator`, `signature_field`, `timestamp_field`). `key`
+//! says how the secret becomes a key, `strip` what is taken off its front.
 //!
-//! Event: id and type from where the options say. An id counts as signed where it is part of the content or comes from the body. Fresh by
-//! the time, which has to be part of the content.
+//! Event: id and type from where the options say. An id counts as signed where it is part of the content or comes from
+//! the body. Fresh by the time, which has to be part of the content.
 
 use tollgate_sdk::scheme::{Described, described};
 use tollgate_sdk::{About, Call, Hash, Key, KeyForm, Problems, Refusal, Role, Setting, Settings, Verdict, Verifier};

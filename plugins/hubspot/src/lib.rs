@@ -1,13 +1,13 @@
-//! HubSpot webhooks, in the version of the signature that the option names. `v3`: `X-HubSpot-Signature-v3` is the base64
-//! HMAC-SHA256 of method, URL, body and `X-HubSpot-Request-Timestamp`. `v2`: `X-HubSpot-Signature` is the hex SHA-256 of secret,
-//! method, URL and body. `v1`: the same of secret and body.
+//! HubSpot webhooks, in the version of the signature that the option names. `v3`: `X-HubSpot-Signature-v3` is the
+//! base64 HMAC-SHA256 of method, URL, body and `X-HubSpot-Request-Timestamp`. `v2`: `X-HubSpot-Signature` is the hex
+//! SHA-256 of secret, method, URL and body. `v1`: the same of secret and body.
 //!
 //! Source: <https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests> and
-//! `hubspot-api-nodejs`. The secret is the app's client secret. The page wants some escapes of the URL decoded, the library
-//! signs it as it is; either is accepted.
+//! `hubspot-api-nodejs`. The secret is the app's client secret. The page wants some escapes of the URL decoded, the
+//! library signs it as it is; either is accepted.
 //!
-//! Event: a body is a batch of events, so it has neither id nor type. With `v3` fresh by the timestamp (milliseconds), which
-//! is signed; the older ones sign no time.
+//! Event: a body is a batch of events, so it has neither id nor type. With `v3` fresh by the timestamp (milliseconds),
+//! which is signed; the older ones sign no time.
 
 use tollgate_sdk::scheme::{Mac, PublicUrl, SignedAt};
 use tollgate_sdk::{

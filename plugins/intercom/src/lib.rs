@@ -1,10 +1,10 @@
 //! Intercom webhooks: `X-Hub-Signature` is `sha1=` and the hex HMAC-SHA1 of the body.
 //!
-//! Source: <https://developers.intercom.com/docs/webhooks/setting-up-webhooks>. The secret is the app's client secret, used
-//! as text.
+//! Source: <https://developers.intercom.com/docs/webhooks/setting-up-webhooks>. The secret is the app's client secret,
+//! used as text.
 //!
-//! Event: `/id` and `/topic` of the body, both signed. No time is signed. The HEAD that Intercom sends when a URL is entered
-//! gets 200.
+//! Event: `/id` and `/topic` of the body, both signed. No time is signed. The HEAD that Intercom sends when a URL is
+//! entered gets 200.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

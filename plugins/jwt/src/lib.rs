@@ -1,11 +1,13 @@
-//! Any provider that sends a JSON Web Token (RFC 7519), described by the route's options: which header, which algorithm, which claims.
+//! Any provider that sends a JSON Web Token (RFC 7519), described by the route's options: which header, which
+//! algorithm, which claims.
 //!
-//! The algorithm is configured, never taken from the token. `body_claim` names the claim with the body's digest; without it nothing of
-//! the body is signed, and anyone who sees a token may send another body with it until it runs out: then the token has to have `exp`. The
-//! secret `signing` serves `HS256` and its like; the key `public_key` all others.
+//! The algorithm is configured, never taken from the token. `body_claim` names the claim with the body's digest;
+//! without it nothing of the body is signed, and anyone who sees a token may send another body with it until it runs
+//! out: then the token has to have `exp`. The secret `signing` serves `HS256` and its like; the key `public_key` all
+//! others.
 //!
-//! Event: id from the claim `jti`, signed; type from where the options say. Fresh by `iat` where the token has it, which is signed, and never
-//! beyond `exp`.
+//! Event: id from the claim `jti`, signed; type from where the options say. Fresh by `iat` where the token has it,
+//! which is signed, and never beyond `exp`.
 
 use tollgate_sdk::scheme::{Digits, Jws, SignedBy, Source};
 use tollgate_sdk::{

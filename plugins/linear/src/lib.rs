@@ -1,10 +1,10 @@
 //! Linear webhooks: `Linear-Signature` is the hex HMAC-SHA256 of the body, which holds the time in milliseconds.
 //!
-//! Source: <https://linear.app/developers/webhooks#securing-webhooks> and `@linear/sdk`. The secret is the webhook's signing
-//! secret, used as text.
+//! Source: <https://linear.app/developers/webhooks#securing-webhooks> and `@linear/sdk`. The secret is the webhook's
+//! signing secret, used as text.
 //!
-//! Event: type from `/type` of the body, signed; id from `Linear-Delivery`, which is not. Fresh by `/webhookTimestamp`, which is
-//! signed.
+//! Event: type from `/type` of the body, signed; id from `Linear-Delivery`, which is not. Fresh by `/webhookTimestamp`,
+//! which is signed.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{

@@ -1,11 +1,11 @@
-//! LiveKit webhooks: `Authorization` is a JSON Web Token (without `Bearer`), signed with HS256, whose claim `sha256` is the base64 SHA-256 of
-//! the body and whose issuer is the API key.
+//! LiveKit webhooks: `Authorization` is a JSON Web Token (without `Bearer`), signed with HS256, whose claim `sha256` is
+//! the base64 SHA-256 of the body and whose issuer is the API key.
 //!
-//! Source: <https://docs.livekit.io/home/server/webhooks/> and LiveKit's own libraries. The secret is the API secret, used as text; the
-//! option `api_key` is the key it belongs to.
+//! Source: <https://docs.livekit.io/home/server/webhooks/> and LiveKit's own libraries. The secret is the API secret,
+//! used as text; the option `api_key` is the key it belongs to.
 //!
-//! Event: `/id` and `/event` of the body, both signed. Never beyond the token's `exp`, which it has to have; fresh by `nbf` where the token
-//! has it.
+//! Event: `/id` and `/event` of the body, both signed. Never beyond the token's `exp`, which it has to have; fresh by
+//! `nbf` where the token has it.
 
 use tollgate_sdk::scheme::{Digits, Jws, SignedBy};
 use tollgate_sdk::{

@@ -1,10 +1,13 @@
-//! Mailgun webhooks: `signature.signature` in the body is the hex HMAC-SHA256 of `signature.timestamp` and `signature.token`.
+//! Mailgun webhooks: `signature.signature` in the body is the hex HMAC-SHA256 of `signature.timestamp` and
+//! `signature.token`.
 //!
-//! Source: <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks>. The secret is the HTTP
-//! webhook signing key, used as text; for a domain of a subaccount the primary account's counts too (`parent-signature`).
+//! Source: <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks>. The secret is the
+//! HTTP webhook signing key, used as text; for a domain of a subaccount the primary account's counts too
+//! (`parent-signature`).
 //!
-//! Event: the token, signed, so that a captured signature serves once; type from `event-data.event`. Fresh by the timestamp, which is signed.
-//! The event itself is not signed: anyone who sees one may change it, so keep the URL secret and ask Mailgun's API before acting on it.
+//! Event: the token, signed, so that a captured signature serves once; type from `event-data.event`. Fresh by the
+//! timestamp, which is signed. The event itself is not signed: anyone who sees one may change it, so keep the URL
+//! secret and ask Mailgun's API before acting on it.
 
 use tollgate_sdk::scheme::Table;
 use tollgate_sdk::{

@@ -1,11 +1,11 @@
 //! MessageBird webhooks: `MessageBird-Signature-JWT` is a JSON Web Token, signed with HMAC, whose claims `url_hash` and
 //! `payload_hash` are the hex SHA-256 of the URL and of the body.
 //!
-//! Source: <https://developers.messagebird.com/api/#verifying-http-requests> and MessageBird's own libraries. The secret is the
-//! signing key, used as text. `payload_hash` is missing where there is no body.
+//! Source: <https://developers.messagebird.com/api/#verifying-http-requests> and MessageBird's own libraries. The
+//! secret is the signing key, used as text. `payload_hash` is missing where there is no body.
 //!
-//! Event: the claim `jti`, signed; there is no type. Fresh by `iat` where the token has it, which is signed, and never beyond
-//! `exp`.
+//! Event: the claim `jti`, signed; there is no type. Fresh by `iat` where the token has it, which is signed, and never
+//! beyond `exp`.
 
 use tollgate_sdk::scheme::{Jws, PublicUrl, SignedBy};
 use tollgate_sdk::{

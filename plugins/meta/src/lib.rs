@@ -1,11 +1,11 @@
-//! Webhooks of Meta (Facebook, Instagram, WhatsApp, Messenger): `X-Hub-Signature-256` is `sha256=` and the hex HMAC-SHA256 of
-//! the body.
+//! Webhooks of Meta (Facebook, Instagram, WhatsApp, Messenger): `X-Hub-Signature-256` is `sha256=` and the hex
+//! HMAC-SHA256 of the body.
 //!
-//! Source: <https://developers.facebook.com/docs/graph-api/webhooks/getting-started>. The secret is the app secret, used as
-//! text; the SHA-1 header of old is never looked at.
+//! Source: <https://developers.facebook.com/docs/graph-api/webhooks/getting-started>. The secret is the app secret,
+//! used as text; the SHA-1 header of old is never looked at.
 //!
-//! Event: type from `/object` of the body; a body is a batch of changes and has no id, and no time is signed. When the URL is
-//! entered, Meta sends a GET with `hub.verify_token`, which is compared, and `hub.challenge`, which is answered.
+//! Event: type from `/object` of the body; a body is a batch of changes and has no id, and no time is signed. When the
+//! URL is entered, Meta sends a GET with `hub.verify_token`, which is compared, and `hub.challenge`, which is answered.
 
 use tollgate_sdk::scheme::{Mac, form};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

@@ -1,8 +1,8 @@
-//! Mollie's next-gen webhooks: `X-Mollie-Signature` is `sha256=` and the hex HMAC-SHA256 of the body. While a secret is rotated
-//! the header comes once for each.
+//! Mollie's next-gen webhooks: `X-Mollie-Signature` is `sha256=` and the hex HMAC-SHA256 of the body. While a secret is
+//! rotated the header comes once for each.
 //!
-//! Source: <https://docs.mollie.com/reference/webhooks-new> and `mollie-api-php`. The secret is the webhook's signing secret, used
-//! as text. Classic webhooks are not signed and cannot be verified.
+//! Source: <https://docs.mollie.com/reference/webhooks-new> and `mollie-api-php`. The secret is the webhook's signing
+//! secret, used as text. Classic webhooks are not signed and cannot be verified.
 //!
 //! Event: `/id` and `/type` of the body, both signed. No time is signed.
 

@@ -1,7 +1,7 @@
 //! Mux webhooks: `Mux-Signature: t=…,v1=…`, where `v1` is the hex HMAC-SHA256 of `t.body`.
 //!
-//! Source: <https://www.mux.com/docs/core/verify-webhook-signatures> and Mux's own libraries. The secret is the webhook's signing secret,
-//! used as text.
+//! Source: <https://www.mux.com/docs/core/verify-webhook-signatures> and Mux's own libraries. The secret is the
+//! webhook's signing secret, used as text.
 //!
 //! Event: `/id` and `/type` of the body, both signed. Fresh by `t`, which is signed.
 

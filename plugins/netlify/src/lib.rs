@@ -1,11 +1,11 @@
-//! Netlify's deploy notifications: `X-Webhook-Signature` is a JSON Web Token, signed with HS256, whose claim `sha256` is the hex
-//! SHA-256 of the body and whose issuer is `netlify`.
+//! Netlify's deploy notifications: `X-Webhook-Signature` is a JSON Web Token, signed with HS256, whose claim `sha256`
+//! is the hex SHA-256 of the body and whose issuer is `netlify`.
 //!
-//! Source: <https://docs.netlify.com/deploy/deploy-notifications/#payload-signature>. The secret is the notification's JWS
-//! secret token, used as text.
+//! Source: <https://docs.netlify.com/deploy/deploy-notifications/#payload-signature>. The secret is the notification's
+//! JWS secret token, used as text.
 //!
-//! Event: type from `X-Netlify-Event`, which is not signed; id and state of the deploy are in the body, together its identity. No time
-//! is signed.
+//! Event: type from `X-Netlify-Event`, which is not signed; id and state of the deploy are in the body, together its
+//! identity. No time is signed.
 
 use tollgate_sdk::scheme::{Jws, SignedBy};
 use tollgate_sdk::{

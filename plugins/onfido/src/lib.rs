@@ -1,6 +1,7 @@
 //! Onfido webhooks: `X-SHA2-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://documentation.onfido.com/guide/webhooks> and Onfido's own libraries. The secret is the webhook's token, used as text.
+//! Source: <https://documentation.onfido.com/guide/webhooks> and Onfido's own libraries. The secret is the webhook's
+//! token, used as text.
 //!
 //! Event: type from `/payload/action` of the body, signed; there is no id, and no time is signed.
 

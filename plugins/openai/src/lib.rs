@@ -1,10 +1,11 @@
-//! OpenAI webhooks, which follow Standard Webhooks: `webhook-signature` is a list of `v1,` and the base64 HMAC-SHA256 of
-//! `id.timestamp.body`.
+//! OpenAI webhooks, which follow Standard Webhooks: `webhook-signature` is a list of `v1,` and the base64 HMAC-SHA256
+//! of `id.timestamp.body`.
 //!
-//! Source: <https://platform.openai.com/docs/guides/webhooks#verifying-webhook-signatures> and OpenAI's own libraries. The secret is
-//! the endpoint's `whsec_…`.
+//! Source: <https://platform.openai.com/docs/guides/webhooks#verifying-webhook-signatures> and OpenAI's own libraries.
+//! The secret is the endpoint's `whsec_…`.
 //!
-//! Event: `webhook-id`, signed, the same on every retry; type from `/type` of the body. Fresh by the timestamp, which is signed.
+//! Event: `webhook-id`, signed, the same on every retry; type from `/type` of the body. Fresh by the timestamp, which
+//! is signed.
 
 use tollgate_sdk::scheme::StandardWebhooks;
 use tollgate_sdk::{About, Call, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};

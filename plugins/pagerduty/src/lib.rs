@@ -1,7 +1,8 @@
-//! PagerDuty webhooks (V3): `X-PagerDuty-Signature` is a list, separated by commas, in which each `v1=` is the hex HMAC-SHA256 of
-//! the body. While a secret is rotated there are several.
+//! PagerDuty webhooks (V3): `X-PagerDuty-Signature` is a list, separated by commas, in which each `v1=` is the hex
+//! HMAC-SHA256 of the body. While a secret is rotated there are several.
 //!
-//! Source: <https://developer.pagerduty.com/docs/verifying-webhook-signatures>. The secret is the subscription's, used as text.
+//! Source: <https://developer.pagerduty.com/docs/verifying-webhook-signatures>. The secret is the subscription's, used
+//! as text.
 //!
 //! Event: `/event/id` and `/event/event_type` of the body, both signed. No time is signed that PagerDuty says to check.
 

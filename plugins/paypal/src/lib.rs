@@ -1,13 +1,13 @@
-//! PayPal webhooks: `PAYPAL-TRANSMISSION-SIG` is the base64 RSA signature (PKCS #1, SHA-256) of
-//! `transmission id|transmission time|webhook id|CRC-32 of the body`, the CRC as a decimal number.
+//! PayPal webhooks: `PAYPAL-TRANSMISSION-SIG` is the base64 RSA signature (PKCS #1, SHA-256) of `transmission
+//! id|transmission time|webhook id|CRC-32 of the body`, the CRC as a decimal number.
 //!
-//! Source: <https://developer.paypal.com/api/rest/webhooks/rest/#link-verifywebhooksignature>. The certificate is the one
-//! `PAYPAL-CERT-URL` names, downloaded once and configured: nothing is fetched here, whatever the header says. While PayPal
-//! changes it, give both.
+//! Source: <https://developer.paypal.com/api/rest/webhooks/rest/#link-verifywebhooksignature>. The certificate is the
+//! one `PAYPAL-CERT-URL` names, downloaded once and configured: nothing is fetched here, whatever the header says.
+//! While PayPal changes it, give both.
 //!
-//! Event: `PAYPAL-TRANSMISSION-ID`, signed; type from `/event_type` of the body. The body itself is only under a checksum, which
-//! anybody can preserve while changing it: fetch what an event speaks of from PayPal's API before acting on amounts. Fresh by
-//! the transmission time, which is signed.
+//! Event: `PAYPAL-TRANSMISSION-ID`, signed; type from `/event_type` of the body. The body itself is only under a
+//! checksum, which anybody can preserve while changing it: fetch what an event speaks of from PayPal's API before
+//! acting on amounts. Fresh by the transmission time, which is signed.
 
 use tollgate_sdk::scheme::SignedAt;
 use tollgate_sdk::{

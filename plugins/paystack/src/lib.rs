@@ -1,7 +1,7 @@
 //! Paystack webhooks: `x-paystack-signature` is the hex HMAC-SHA512 of the body.
 //!
-//! Source: <https://paystack.com/docs/payments/webhooks/#verify-event-origin>. The secret is the account's secret key, used as
-//! text.
+//! Source: <https://paystack.com/docs/payments/webhooks/#verify-event-origin>. The secret is the account's secret key,
+//! used as text.
 //!
 //! Event: type from `/event` of the body, signed; there is no id, and no time is signed.
 

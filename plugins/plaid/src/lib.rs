@@ -1,11 +1,12 @@
-//! Plaid webhooks: `Plaid-Verification` is a JSON Web Token, signed with ES256, whose claim `request_body_sha256` is the hex
-//! SHA-256 of the body.
+//! Plaid webhooks: `Plaid-Verification` is a JSON Web Token, signed with ES256, whose claim `request_body_sha256` is
+//! the hex SHA-256 of the body.
 //!
 //! Source: <https://plaid.com/docs/api/webhooks/webhook-verification/>. The key is the JWK that
-//! `/webhook_verification_key/get` answers for the token's `kid`, fetched once and configured; give old and new ones while Plaid
-//! rotates.
+//! `/webhook_verification_key/get` answers for the token's `kid`, fetched once and configured; give old and new ones
+//! while Plaid rotates.
 //!
-//! Event: type from `/webhook_type` and `/webhook_code` of the body; there is no id. Fresh by the claim `iat`, which is signed.
+//! Event: type from `/webhook_type` and `/webhook_code` of the body; there is no id. Fresh by the claim `iat`, which is
+//! signed.
 
 use tollgate_sdk::scheme::{Jws, SignedBy};
 use tollgate_sdk::{

@@ -1,10 +1,11 @@
 //! Pusher Channels webhooks: `X-Pusher-Signature` is the hex HMAC-SHA256 of the body, by the secret of the key that
 //! `X-Pusher-Key` names.
 //!
-//! Source: <https://pusher.com/docs/channels/server_api/webhooks/#authentication> and Pusher's own libraries. The secret is the app's,
-//! used as text.
+//! Source: <https://pusher.com/docs/channels/server_api/webhooks/#authentication> and Pusher's own libraries. The
+//! secret is the app's, used as text.
 //!
-//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is checked.
+//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is
+//! checked.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{

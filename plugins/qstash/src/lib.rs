@@ -1,8 +1,8 @@
-//! Messages of Upstash QStash: `Upstash-Signature` is a JSON Web Token, signed with HS256, whose claim `body` is the base64url SHA-256 of
-//! the body, whose subject is the URL and whose issuer is `Upstash`.
+//! Messages of Upstash QStash: `Upstash-Signature` is a JSON Web Token, signed with HS256, whose claim `body` is the
+//! base64url SHA-256 of the body, whose subject is the URL and whose issuer is `Upstash`.
 //!
-//! Source: <https://upstash.com/docs/qstash/howto/signature> and `@upstash/qstash`. The secrets are the current and the next signing key,
-//! as two live values of one secret; used as text.
+//! Source: <https://upstash.com/docs/qstash/howto/signature> and `@upstash/qstash`. The secrets are the current and the
+//! next signing key, as two live values of one secret; used as text.
 //!
 //! Event: the claim `jti`, signed; there is no type. Fresh by `iat`, which is signed, and never beyond `exp`.
 

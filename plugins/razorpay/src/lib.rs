@@ -1,9 +1,10 @@
 //! Razorpay webhooks: `X-Razorpay-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://razorpay.com/docs/webhooks/validate-test/>. The secret is the webhook's own (not the API key's), used as
-//! text.
+//! Source: <https://razorpay.com/docs/webhooks/validate-test/>. The secret is the webhook's own (not the API key's),
+//! used as text.
 //!
-//! Event: type from `/event` of the body, signed; id from `x-razorpay-event-id`, which is not signed. No time is signed.
+//! Event: type from `/event` of the body, signed; id from `x-razorpay-event-id`, which is not signed. No time is
+//! signed.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

@@ -1,10 +1,11 @@
-//! Sanity webhooks: `sanity-webhook-signature: t=…,v1=…`, where `v1` is the base64url HMAC-SHA256 of `t.body` and `t` is in
-//! milliseconds.
+//! Sanity webhooks: `sanity-webhook-signature: t=…,v1=…`, where `v1` is the base64url HMAC-SHA256 of `t.body` and `t`
+//! is in milliseconds.
 //!
-//! Source: <https://www.sanity.io/docs/content-lake/webhooks> and `@sanity/webhook`. The secret is any text, used as it is.
+//! Source: <https://www.sanity.io/docs/content-lake/webhooks> and `@sanity/webhook`. The secret is any text, used as it
+//! is.
 //!
-//! Event: id from `idempotency-key`, which is not signed; what a body holds, and so any type, is the author's. Fresh by `t`, which is
-//! signed.
+//! Event: id from `idempotency-key`, which is not signed; what a body holds, and so any type, is the author's. Fresh by
+//! `t`, which is signed.
 
 use tollgate_sdk::scheme::{Digits, Stamped};
 use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};

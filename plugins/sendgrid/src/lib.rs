@@ -1,7 +1,8 @@
-//! Twilio SendGrid's signed event webhook: `X-Twilio-Email-Event-Webhook-Signature` is the base64 ECDSA (P-256, SHA-256)
-//! signature of `X-Twilio-Email-Event-Webhook-Timestamp` and the body.
+//! Twilio SendGrid's signed event webhook: `X-Twilio-Email-Event-Webhook-Signature` is the base64 ECDSA (P-256,
+//! SHA-256) signature of `X-Twilio-Email-Event-Webhook-Timestamp` and the body.
 //!
-//! Source: <https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features>
+//! Source:
+//! <https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features>
 //! and SendGrid's own libraries. The key is the verification key of the settings page: base64, without PEM lines.
 //!
 //! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. Fresh by the

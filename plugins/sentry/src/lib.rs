@@ -1,7 +1,7 @@
 //! Sentry's integration platform webhooks: `Sentry-Hook-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://docs.sentry.io/organization/integrations/integration-platform/webhooks/>. The secret is the integration's
-//! client secret, used as text.
+//! Source: <https://docs.sentry.io/organization/integrations/integration-platform/webhooks/>. The secret is the
+//! integration's client secret, used as text.
 //!
 //! Event: type from `Sentry-Hook-Resource`, id from `Request-ID`. Neither is signed, nor is `Sentry-Hook-Timestamp`.
 

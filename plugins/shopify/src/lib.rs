@@ -1,6 +1,7 @@
 //! Shopify webhooks: `X-Shopify-Hmac-SHA256` is the base64 HMAC-SHA256 of the body.
 //!
-//! Source: <https://shopify.dev/docs/apps/build/webhooks/subscribe/https#step-2-validate-the-origin-of-your-webhook-to-ensure-its-coming-from-shopify>.
+//! Source:
+//! <https://shopify.dev/docs/apps/build/webhooks/subscribe/https#step-2-validate-the-origin-of-your-webhook-to-ensure-its-coming-from-shopify>.
 //! The secret is the app's client secret, used as text.
 //!
 //! Event: type from `X-Shopify-Topic`, id from `X-Shopify-Event-Id`. Neither is signed, nor is any time.

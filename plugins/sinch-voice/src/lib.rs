@@ -1,11 +1,11 @@
-//! Sinch's voice and verification callbacks: `Authorization: application KEY:SIGNATURE`, where the signature is the base64
-//! HMAC-SHA256 of five lines: method, base64 MD5 of the body, content type, `x-timestamp:` and its value, path.
+//! Sinch's voice and verification callbacks: `Authorization: application KEY:SIGNATURE`, where the signature is the
+//! base64 HMAC-SHA256 of five lines: method, base64 MD5 of the body, content type, `x-timestamp:` and its value, path.
 //!
-//! Source: <https://developers.sinch.com/docs/voice/api-reference/authentication/callback-signed-request>. The secret is the
-//! application's, decoded from base64.
+//! Source: <https://developers.sinch.com/docs/voice/api-reference/authentication/callback-signed-request>. The secret
+//! is the application's, decoded from base64.
 //!
-//! Event: type from `/event` of the body, signed; one call has many events, so there is no id. Fresh by `x-timestamp`, which is
-//! signed.
+//! Event: type from `/event` of the body, signed; one call has many events, so there is no id. Fresh by `x-timestamp`,
+//! which is signed.
 
 use tollgate_sdk::scheme::{Digits, PublicUrl, SignedAt};
 use tollgate_sdk::{

@@ -1,11 +1,11 @@
 //! Webhooks of Sinch's Conversation API: `x-sinch-webhook-signature` is the base64 HMAC-SHA256 of
 //! `body.nonce.timestamp`, the nonce and the timestamp from `x-sinch-webhook-signature-nonce` and `-timestamp`.
 //!
-//! Source: <https://developers.sinch.com/docs/conversation/callbacks> and Sinch's own libraries. The secret is the webhook's, used as
-//! text. Voice callbacks are signed otherwise: `sinch-voice`.
+//! Source: <https://developers.sinch.com/docs/conversation/callbacks> and Sinch's own libraries. The secret is the
+//! webhook's, used as text. Voice callbacks are signed otherwise: `sinch-voice`.
 //!
-//! Event: there is neither id nor type that all callbacks share; what is signed tells copies apart. Fresh by the timestamp, which
-//! is signed.
+//! Event: there is neither id nor type that all callbacks share; what is signed tells copies apart. Fresh by the
+//! timestamp, which is signed.
 
 use tollgate_sdk::scheme::{Mac, SignedAt};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

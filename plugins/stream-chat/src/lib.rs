@@ -1,7 +1,8 @@
 //! Webhooks of Stream Chat: `X-Signature` is the hex HMAC-SHA256 of the body.
 //!
-//! Source: <https://getstream.io/chat/docs/node/webhooks_overview/> and `stream-chat`. The secret is the app's API secret, used as text. What is
-//! signed is the JSON: compression of webhooks has to be off, since a compressed body is not unpacked here.
+//! Source: <https://getstream.io/chat/docs/node/webhooks_overview/> and `stream-chat`. The secret is the app's API
+//! secret, used as text. What is signed is the JSON: compression of webhooks has to be off, since a compressed body is
+//! not unpacked here.
 //!
 //! Event: type from `/type` of the body, signed; id from `X-Webhook-Id`, which is not signed. No time is signed.
 

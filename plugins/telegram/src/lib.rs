@@ -1,10 +1,10 @@
 //! Updates of Telegram bots: `X-Telegram-Bot-Api-Secret-Token` is the secret itself.
 //!
-//! Source: <https://core.telegram.org/bots/api#setwebhook>. The secret is the `secret_token` given to `setWebhook`: 1 to 256 of
-//! `A-Z`, `a-z`, `0-9`, `_` and `-`.
+//! Source: <https://core.telegram.org/bots/api#setwebhook>. The secret is the `secret_token` given to `setWebhook`: 1
+//! to 256 of `A-Z`, `a-z`, `0-9`, `_` and `-`.
 //!
-//! Event: `/update_id` of the body, which nothing signs; what kind of update it is says which key the body has, so there is no
-//! type. No time is signed.
+//! Event: `/update_id` of the body, which nothing signs; what kind of update it is says which key the body has, so
+//! there is no type. No time is signed.
 
 use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
 

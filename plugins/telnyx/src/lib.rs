@@ -1,7 +1,7 @@
 //! Telnyx webhooks (API v2): `telnyx-signature-ed25519` is the base64 Ed25519 signature of `telnyx-timestamp|body`.
 //!
-//! Source: <https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks#webhook-signing> and Telnyx's own libraries.
-//! The key is the account's public key, in base64.
+//! Source: <https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks#webhook-signing> and Telnyx's own
+//! libraries. The key is the account's public key, in base64.
 //!
 //! Event: `/data/id` and `/data/event_type` of the body, both signed. Fresh by the timestamp, which is signed.
 

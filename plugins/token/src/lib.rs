@@ -1,7 +1,8 @@
-//! Any provider that sends a shared secret as it is: in a header of its own, as `Authorization: Bearer …`, or as user and password (`basic`).
+//! Any provider that sends a shared secret as it is: in a header of its own, as `Authorization: Bearer …`, or as user
+//! and password (`basic`).
 //!
-//! The secret is the token; with `basic` it is `user:password`. Nothing of the request is signed: whoever sees one can send another, so
-//! prefer a provider's signatures where it has any.
+//! The secret is the token; with `basic` it is `user:password`. Nothing of the request is signed: whoever sees one can
+//! send another, so prefer a provider's signatures where it has any.
 //!
 //! Event: id and type from where the options say, neither of them signed. No time is signed.
 

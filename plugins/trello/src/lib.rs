@@ -1,11 +1,11 @@
-//! Trello webhooks: `X-Trello-Webhook` is the base64 HMAC-SHA1 of the body and the callback URL, as it was given when the webhook
-//! was made.
+//! Trello webhooks: `X-Trello-Webhook` is the base64 HMAC-SHA1 of the body and the callback URL, as it was given when
+//! the webhook was made.
 //!
-//! Source: <https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/#webhook-signatures>. The secret is the
-//! application's (the API key's) secret, used as text.
+//! Source: <https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/#webhook-signatures>. The secret is
+//! the application's (the API key's) secret, used as text.
 //!
-//! Event: `/action/id` and `/action/type` of the body, both signed. No time is signed. The HEAD that Trello sends when a webhook
-//! is made gets 200.
+//! Event: `/action/id` and `/action/type` of the body, both signed. No time is signed. The HEAD that Trello sends when
+//! a webhook is made gets 200.
 
 use tollgate_sdk::scheme::{Mac, PublicUrl};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

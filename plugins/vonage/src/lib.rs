@@ -1,11 +1,11 @@
-//! Vonage's signed webhooks (Messages, Voice, Dispatch): `Authorization: Bearer` is a JSON Web Token, signed with HS256, whose
-//! claim `payload_hash` is the hex SHA-256 of the body.
+//! Vonage's signed webhooks (Messages, Voice, Dispatch): `Authorization: Bearer` is a JSON Web Token, signed with
+//! HS256, whose claim `payload_hash` is the hex SHA-256 of the body.
 //!
-//! Source: <https://developer.vonage.com/en/getting-started/concepts/webhooks#decoding-signed-webhooks>. The secret is the
-//! account's signature secret, used as text.
+//! Source: <https://developer.vonage.com/en/getting-started/concepts/webhooks#decoding-signed-webhooks>. The secret is
+//! the account's signature secret, used as text.
 //!
-//! Event: the claim `jti`, signed; there is no type that all products share. Fresh by `iat`, which is signed. A request without a
-//! body signs nothing of its URL, so only POST is verified.
+//! Event: the claim `jti`, signed; there is no type that all products share. Fresh by `iat`, which is signed. A request
+//! without a body signs nothing of its URL, so only POST is verified.
 
 use tollgate_sdk::scheme::{Jws, SignedBy};
 use tollgate_sdk::{

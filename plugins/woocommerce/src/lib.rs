@@ -1,10 +1,11 @@
 //! WooCommerce webhooks: `X-WC-Webhook-Signature` is the base64 HMAC-SHA256 of the body.
 //!
-//! Source: <https://developer.woocommerce.com/docs/best-practices/urls-and-routing/webhooks/> and `class-wc-webhook.php`. The secret is the
-//! webhook's, used as text.
+//! Source: <https://developer.woocommerce.com/docs/best-practices/urls-and-routing/webhooks/> and
+//! `class-wc-webhook.php`. The secret is the webhook's, used as text.
 //!
-//! Event: type from `X-WC-Webhook-Topic`, id from `X-WC-Webhook-Delivery-ID`. Neither is signed, nor is any time. When a webhook
-//! is saved, WooCommerce sends `webhook_id=` and a number, unsigned, and waits for a 2xx: that is answered and goes no further.
+//! Event: type from `X-WC-Webhook-Topic`, id from `X-WC-Webhook-Delivery-ID`. Neither is signed, nor is any time. When
+//! a webhook is saved, WooCommerce sends `webhook_id=` and a number, unsigned, and waits for a 2xx: that is answered
+//! and goes no further.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

@@ -1,7 +1,8 @@
-//! WorkOS webhooks: `WorkOS-Signature: t=…, v1=…`, where `v1` is the hex HMAC-SHA256 of `t.body` and `t` is in milliseconds.
+//! WorkOS webhooks: `WorkOS-Signature: t=…, v1=…`, where `v1` is the hex HMAC-SHA256 of `t.body` and `t` is in
+//! milliseconds.
 //!
-//! Source: <https://workos.com/docs/events/data-syncing/webhooks> and WorkOS's own libraries, which take the two with a space after
-//! the comma or without. The secret is the endpoint's, used as text.
+//! Source: <https://workos.com/docs/events/data-syncing/webhooks> and WorkOS's own libraries, which take the two with a
+//! space after the comma or without. The secret is the endpoint's, used as text.
 //!
 //! Event: `/id` and `/event` of the body, both signed. Fresh by `t`, which is signed.
 

@@ -1,11 +1,11 @@
 //! Xero webhooks: `x-xero-signature` is the base64 HMAC-SHA256 of the body.
 //!
-//! Source: <https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/>. The secret is the webhook key, used as
-//! text.
+//! Source: <https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/>. The secret is the
+//! webhook key, used as text.
 //!
-//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is signed. The
-//! "intent to receive", which is a body without events under a good or a bad signature, gets 200 or 401 and goes no further;
-//! Xero takes nothing but 200 for a yes, so events get it too.
+//! Event: a body is a batch of events, so it has neither id nor type; what is signed tells copies apart. No time is
+//! signed. The "intent to receive", which is a body without events under a good or a bad signature, gets 200 or 401 and
+//! goes no further; Xero takes nothing but 200 for a yes, so events get it too.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};

@@ -1,11 +1,11 @@
-//! Zendesk webhooks: `X-Zendesk-Webhook-Signature` is the base64 HMAC-SHA256 of `X-Zendesk-Webhook-Signature-Timestamp` and the
-//! body.
+//! Zendesk webhooks: `X-Zendesk-Webhook-Signature` is the base64 HMAC-SHA256 of `X-Zendesk-Webhook-Signature-Timestamp`
+//! and the body.
 //!
-//! Source: <https://developer.zendesk.com/documentation/webhooks/verifying/>. The secret is the webhook's signing secret, used
-//! as text.
+//! Source: <https://developer.zendesk.com/documentation/webhooks/verifying/>. The secret is the webhook's signing
+//! secret, used as text.
 //!
-//! Event: `/id` and `/type` of the body, both signed, where the webhook is subscribed to events; what a trigger sends has the
-//! shape its author gave it. Fresh by the timestamp, which is signed.
+//! Event: `/id` and `/type` of the body, both signed, where the webhook is subscribed to events; what a trigger sends
+//! has the shape its author gave it. Fresh by the timestamp, which is signed.
 
 use tollgate_sdk::scheme::{Mac, SignedAt};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

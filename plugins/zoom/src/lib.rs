@@ -1,8 +1,8 @@
 //! Zoom webhooks: `x-zm-signature` is `v0=` and the hex HMAC-SHA256 of `v0:timestamp:body`, the timestamp from
 //! `x-zm-request-timestamp`.
 //!
-//! Source: <https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events>. The secret is the app's secret token, used as
-//! text.
+//! Source: <https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events>. The secret is the app's secret token,
+//! used as text.
 //!
 //! Event: type from `/event` of the body; there is no id. Fresh by the timestamp, which is signed.
 //! `endpoint.url_validation`, signed like everything else, is answered with the HMAC of its token.
