@@ -1,8 +1,10 @@
-//! The real plugins and the guests that misbehave, built from source once per run.
+//! The real plugins and the guests that misbehave, each built from source when a test first asks for it: the whole pack is
+//! some seventy, and a test that wants one should not wait for all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use tollgate::cli::plugin_build::{self, Progress};
 
@@ -26,14 +28,14 @@ pub fn cache() -> PathBuf {
 
 /// The component of the plugin called `name`.
 pub fn component(name: &str) -> PathBuf {
-    let file = built().join(format!("{name}.wasm"));
-    assert!(file.is_file(), "no plugin {name}: there is no {}", file.display());
-    file
+    build(&[name]);
+    out().join(format!("{name}.wasm"))
 }
 
 /// The recorded requests of the plugin called `name`.
 pub fn vectors(name: &str) -> String {
-    let file = built().join(format!("{name}.vectors.jsonl"));
+    build(&[name]);
+    let file = out().join(format!("{name}.vectors.jsonl"));
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
@@ -44,11 +46,47 @@ pub fn is_verifier(name: &str) -> bool {
     source.contains("::verifier!(") && folder.join("vectors.jsonl").is_file()
 }
 
-/// The names of all that were built.
+/// The names of all there are.
 pub fn names() -> Vec<String> {
-    let entries = fs::read_dir(built()).expect("the built plugins");
-    let file = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".wasm").map(str::to_owned);
-    entries.filter_map(Result::ok).filter_map(file).collect()
+    let folders = |parent: &str| fs::read_dir(root().join(parent)).expect("the plugins' sources");
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+    let own = folders("plugins").filter_map(Result::ok).filter_map(name);
+    let guests = folders("tests/guests").filter_map(Result::ok).filter_map(name).map(|guest| format!("guest-{guest}"));
+    own.chain(guests).filter(|name| source(name).is_some()).collect()
+}
+
+/// Builds those of these that this run has not built yet, by one call of cargo.
+pub fn build(names: &[impl AsRef<str>]) {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let new: Vec<&str> = names.iter().map(AsRef::as_ref).filter(|name| !built.contains(*name)).collect();
+    let source = |name: &&str| source(name).unwrap_or_else(|| panic!("there is no plugin {name}"));
+    let sources: Vec<PathBuf> = new.iter().map(source).collect();
+    if sources.is_empty() {
+        return;
+    }
+    let out = out();
+    fs::create_dir_all(&out).expect("a folder for plugins");
+    // Two test runs at once would build into each other's hands.
+    let lock = File::create(out.join(".lock")).expect("a lock file");
+    lock.lock().expect("the lock");
+    if let Err(error) = plugin_build::build(&sources, Some(&out), &Progress::Silent) {
+        panic!("the plugins do not build: {error}");
+    }
+    built.extend(new.into_iter().map(str::to_owned));
+}
+
+fn out() -> PathBuf {
+    target().join("test-plugins")
+}
+
+/// The folder of the plugin called `name`, if there is one.
+fn source(name: &str) -> Option<PathBuf> {
+    let folder = match name.strip_prefix("guest-") {
+        Some(guest) => root().join("tests/guests").join(guest),
+        None => root().join("plugins").join(name),
+    };
+    fs::read_to_string(folder.join("Cargo.toml")).ok().filter(|manifest| manifest.contains("cdylib")).map(|_| folder)
 }
 
 /// The component of `name` as one that no cache has seen: with a few random bytes in a section that means nothing.
@@ -60,20 +98,4 @@ pub fn never_compiled(name: &str) -> Vec<u8> {
     wasm.extend(b"salt");
     wasm.extend(salt);
     wasm
-}
-
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let out = target().join("test-plugins");
-        fs::create_dir_all(&out).expect("a folder for plugins");
-        // Two test runs at once would build into each other's hands.
-        let lock = File::create(out.join(".lock")).expect("a lock file");
-        lock.lock().expect("the lock");
-        let sources = [root().join("plugins"), root().join("tests/guests")];
-        if let Err(error) = plugin_build::build(&sources, Some(&out), &Progress::Silent) {
-            panic!("the plugins do not build: {error}");
-        }
-        out
-    })
 }

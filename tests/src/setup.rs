@@ -26,7 +26,10 @@ impl Setup {
         let setup = Self { folder, environment: BTreeMap::new(), compile_cache: true };
         fs::create_dir(setup.plugins()).expect("a plugins folder");
         setup.write(toml);
-        for name in plugins::names().iter().filter(|name| toml.contains(&format!("\"{name}\""))) {
+        let named = plugins::names().into_iter().filter(|name| toml.contains(&format!("\"{name}\"")));
+        let named: Vec<String> = named.collect();
+        plugins::build(&named);
+        for name in &named {
             fs::copy(plugins::component(name), setup.plugin(name)).expect("a plugin is copied");
         }
         setup
