@@ -98,6 +98,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
+#[allow(clippy::result_large_err, reason = "the library's own type of a refusal, never made here")]
 async fn echo(stream: Box<dyn Stream>, shared: &Shared) -> Result<(), Error> {
     let note = |request: &server::Request, mut response: server::Response| {
         shared.handshakes.send_modify(|handshakes| handshakes.push(request.headers().clone()));

@@ -171,9 +171,9 @@ impl Server {
         let connection = plain_builder(limits).serve_connection(io, service).with_upgrades();
         drive(connection, &activity, waits, &self.drain).await?;
         // The rest of the connection: it keeps its place, and the drain waits for it.
-        match switched.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(tunnel) => tunnel.run(&self.drain).await,
-            None => {}
+        let switched = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tunnel) = switched {
+            tunnel.run(&self.drain).await;
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ async fn moody(calm: Arc<AtomicBool>) -> SocketAddr {
 async fn come_and_go(gateway: SocketAddr, turn: usize) {
     let mut stream = TcpStream::connect(gateway).await.unwrap();
     let _gone = stream.write_all(asking("/", "").as_bytes()).await;
-    if turn % 4 == 0 {
+    if turn.is_multiple_of(4) {
         return reset(stream).unwrap();
     }
     if !head(&mut stream).await {
