@@ -166,6 +166,16 @@ impl Wire {
         String::from_utf8_lossy(&read).into_owned()
     }
 
+    /// Everything up to where `end` has come.
+    pub async fn until(&mut self, end: &str) -> String {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(end) {
+            let count = soon(end, self.stream.read_buf(&mut read)).await.unwrap_or(0);
+            assert!(count > 0, "the gateway closed before {end:?}: {}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
     /// Everything until the gateway closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut read = Vec::new();

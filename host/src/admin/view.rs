@@ -129,6 +129,12 @@ pub(super) fn plugins(plugins: &[Status], gateway: &Gateway) -> Value {
     json!({ "plugins": plugins.iter().map(|status| plugin(status, gateway)).collect::<Vec<_>>() })
 }
 
+/// Every plugin that a route asks, in order.
+fn asked(route: &Route) -> impl Iterator<Item = &PluginName> {
+    let chain = route.chain.iter().flat_map(|chain| &chain.links).map(|link| link.plugin.name());
+    verifier(route).into_iter().chain(chain)
+}
+
 fn verifier(route: &Route) -> Option<&PluginName> {
     match &route.target {
         Target::Webhook(intake) => Some(intake.verifier.name()),
@@ -144,6 +150,7 @@ fn route(entry: &Entry<Arc<Route>>) -> Value {
         HeaderPredicate::Equals(_) => json!({ "name": name.as_str(), "equals": REDACTED }),
     };
     let verifier = verifier(&entry.target).map(PluginName::as_str);
+    let plugins: Vec<_> = asked(&entry.target).map(PluginName::as_str).collect();
     json!({
         "name": entry.name.as_str(),
         "listeners": matcher.listeners.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
@@ -154,6 +161,7 @@ fn route(entry: &Entry<Arc<Route>>) -> Value {
         "product": entry.target.product.name.as_str(),
         "kind": if verifier.is_some() { "webhook" } else { "proxy" },
         "verifier": verifier,
+        "plugins": plugins,
     })
 }
 
@@ -195,7 +203,7 @@ fn plugin(status: &Status, gateway: &Gateway) -> Value {
         .refused
         .as_ref()
         .map(|(digest, why)| json!({ "sha256": digest.map(|digest| digest.to_string()), "reason": why }));
-    let users = gateway.routes.iter().filter(|entry| verifier(&entry.target) == Some(&status.name));
+    let users = gateway.routes.iter().filter(|entry| asked(&entry.target).any(|name| *name == status.name));
     let routes: Vec<&str> = users.map(|entry| entry.name.as_str()).collect();
     json!({ "name": status.name.as_str(), "live": live, "refused": refused, "routes": routes })
 }

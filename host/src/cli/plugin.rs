@@ -12,7 +12,7 @@ use super::plugin_build::{self, Progress};
 use crate::base::names::PluginName;
 use crate::base::sizes::ByteSize;
 use crate::config::plan;
-use crate::plugin::component::{Plugin, WIT};
+use crate::plugin::component::{Kind, Plugin, WIT};
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{Observer, Plugins};
 use crate::plugin::vectors::{self, Level, Vector};
@@ -203,7 +203,7 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
 
 async fn check(vector: &Vector, plugins: &Plugins) -> Result<(), String> {
     let name = PluginName::new("plugin").ok_or("`plugin` is a name")?;
-    let verifier = plugins.bind(&name, &vector.options, Arc::new(vector.roles()));
+    let verifier = plugins.bind(&name, Kind::Verifier, &vector.options, Arc::new(vector.roles()));
     let problems = plugins.problems(&verifier).await;
     if !problems.is_empty() {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

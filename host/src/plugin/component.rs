@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, types::ComponentItem};
 
 use super::bindings::propagator::PropagatorPre;
@@ -11,6 +12,7 @@ use super::bindings::router::RouterPre;
 use super::bindings::setup;
 use super::bindings::verifier::VerifierPre;
 use super::engine::Engine;
+use super::hook::Exports;
 use super::instance::Slow;
 use super::state::State;
 use crate::base::digest::Digest;
@@ -136,7 +138,7 @@ pub struct Plugin {
     /// What it imports, sorted.
     pub imports: Vec<String>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) fast: Option<VerifierPre<State>>,
+    pub(crate) fast: Fast,
     pub(crate) slow: InstancePre<State>,
 }
 
@@ -190,10 +192,35 @@ impl Plugin {
     }
 }
 
+/// Ready to be instantiated on its caller's thread, where what would block traps.
+pub(crate) enum Fast {
+    Verifier(VerifierPre<State>),
+    Propagator(PropagatorPre<State>),
+    Router(RouterPre<State>),
+}
+
+impl Fast {
+    fn new(kind: Kind, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            Kind::Verifier => Self::Verifier(VerifierPre::new(pre)?),
+            Kind::Propagator => Self::Propagator(PropagatorPre::new(pre)?),
+            Kind::Router => Self::Router(RouterPre::new(pre)?),
+        })
+    }
+
+    pub(crate) fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Exports> {
+        Ok(match self {
+            Self::Verifier(pre) => Exports::Verifier(pre.instantiate(store)?),
+            Self::Propagator(pre) => Exports::Propagator(pre.instantiate(store)?),
+            Self::Router(pre) => Exports::Router(pre.instantiate(store)?),
+        })
+    }
+}
+
 struct Linked {
     kind: Kind,
     imports: Vec<String>,
-    fast: Option<VerifierPre<State>>,
+    fast: Fast,
     slow: InstancePre<State>,
 }
 
@@ -207,22 +234,10 @@ impl Linked {
         let kind = kind(engine, &component)?;
         let imports = imports(engine, &component)?;
         let slow = engine.slow_linker().instantiate_pre(&component).map_err(says("it does not link"))?;
-        let fast = match kind {
-            Kind::Verifier => {
-                let mut linker = engine.fast_linker().clone();
-                linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
-                let pre = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
-                Some(VerifierPre::new(pre).map_err(says("it is not a verifier"))?)
-            }
-            Kind::Propagator => {
-                PropagatorPre::new(slow.clone()).map_err(says("it is not a propagator"))?;
-                None
-            }
-            Kind::Router => {
-                RouterPre::new(slow.clone()).map_err(says("it is not a router"))?;
-                None
-            }
-        };
+        let mut linker = engine.fast_linker().clone();
+        linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
+        let fast = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
+        let fast = Fast::new(kind, fast).map_err(|error| LoadError(format!("it is not a {kind}: {error:#}")))?;
         Ok(Self { kind, imports, fast, slow })
     }
 }

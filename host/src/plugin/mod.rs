@@ -11,6 +11,7 @@
 pub mod call;
 pub mod component;
 pub mod crypto;
+pub mod edits;
 pub mod engine;
 pub mod fault;
 pub mod registry;
@@ -19,6 +20,7 @@ pub mod vectors;
 pub mod verdict;
 
 mod bindings;
+mod hook;
 mod instance;
 mod json;
 mod state;

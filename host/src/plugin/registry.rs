@@ -126,24 +126,25 @@ impl Plugins {
     pub fn bind(
         &self,
         name: &PluginName,
+        kind: Kind,
         options: &serde_json::Map<String, serde_json::Value>,
         roles: Arc<Roles>,
     ) -> Arc<Binding> {
         let slot = self.slot(name);
         let options = serde_json::Value::Object(options.clone()).to_string();
         let limits = self.plan.load().limits(name).clone();
-        let binding = Arc::new(Binding::new(slot.clone(), options.into(), limits, roles));
+        let binding = Arc::new(Binding::new(slot.clone(), kind, options.into(), limits, roles));
         lock(&slot.users).push(Arc::downgrade(&binding));
         binding
     }
 
-    /// Everything that keeps this binding from serving as a verifier.
+    /// Everything that keeps this binding from serving.
     pub async fn problems(&self, binding: &Binding) -> Vec<Problem> {
         let Some(plugin) = binding.slot.live() else {
             return vec![Problem::Missing(binding.slot.why_missing())];
         };
         let mut problems = of_use(&plugin, binding);
-        if plugin.kind == Kind::Verifier
+        if plugin.kind == binding.kind
             && let Err(options) = plugin.accepts(&binding.options, binding.limits.memory.as_usize()).await
         {
             problems.extend(options.into_iter().map(Problem::Option));
@@ -249,8 +250,8 @@ impl Plugins {
 pub enum Problem {
     /// There is no live plugin of this name.
     Missing(String),
-    /// It is of another kind.
-    Kind(Kind),
+    /// It is of one kind, and used as another.
+    Kind(Kind, Kind),
     /// The route gives a role the plugin does not have; the roles it has.
     UnknownRole(String, Vec<String>),
     /// The plugin needs a role the route does not give.
@@ -259,11 +260,33 @@ pub enum Problem {
     Option(OptionProblem),
 }
 
+impl Problem {
+    /// The key that it is about, in the table of a use as `kind`.
+    pub fn key(&self, kind: Kind) -> String {
+        match self {
+            Self::Kind(Kind::Router, Kind::Propagator) | Self::Kind(Kind::Propagator, Kind::Router) => {
+                "candidates".into()
+            }
+            Self::Missing(_) | Self::Kind(..) if kind == Kind::Verifier => "verifier".into(),
+            Self::Missing(_) | Self::Kind(..) => "use".into(),
+            Self::UnknownRole(role, _) => format!("secrets.{role}"),
+            Self::MissingRole(_) => "secrets".into(),
+            Self::Option(option) => format!("options.{}", option.key),
+        }
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing(why) => f.write_str(why),
-            Self::Kind(kind) => write!(f, "it is a {kind}, but a route uses it as a verifier"),
+            Self::Kind(Kind::Router, Kind::Propagator) => {
+                f.write_str("it is a router, which needs `candidates`: the products it may choose among")
+            }
+            Self::Kind(Kind::Propagator, Kind::Router) => {
+                f.write_str("it is a propagator, which chooses nothing: `candidates` are for routers")
+            }
+            Self::Kind(kind, used) => write!(f, "it is a {kind}, but a route uses it as a {used}"),
             Self::UnknownRole(role, known) if known.is_empty() => {
                 write!(f, "it has no secret role `{role}`; it takes no secrets")
             }
@@ -277,8 +300,8 @@ impl std::fmt::Display for Problem {
 }
 
 fn of_use(plugin: &Plugin, binding: &Binding) -> Vec<Problem> {
-    if plugin.kind != Kind::Verifier {
-        return vec![Problem::Kind(plugin.kind)];
+    if plugin.kind != binding.kind {
+        return vec![Problem::Kind(plugin.kind, binding.kind)];
     }
     let roles = &plugin.about.roles;
     let known = || roles.iter().map(|role| role.name.clone()).collect();

@@ -9,7 +9,6 @@ const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
     ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
-    ("route.NAME", "plugin"),
     ("route.NAME.limits", "websockets"),
     ("route.NAME.limits", "message_bytes"),
     ("route.NAME.limits", "ping"),

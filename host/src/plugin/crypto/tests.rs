@@ -42,6 +42,7 @@ fn state(secrets: &[(&str, &[&str])], body: &[u8], handshake: bool) -> State {
     state.begin(Some(Call {
         request: Arc::new(request),
         body: Payload::Memory(body.to_vec().into()),
+        response: None,
         now,
         crypto: Crypto::new(Arc::new(roles), now, handshake, body.len() as u64),
     }));
