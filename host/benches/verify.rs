@@ -83,7 +83,8 @@ fn built() -> PathBuf {
 }
 
 async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Binding> {
-    let limits = plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse };
+    let limits =
+        plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse, compare: 0 };
     let plan = plan::Plugins {
         directory: directory.to_owned(),
         sources: Vec::new(),
@@ -95,7 +96,7 @@ async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Bin
     let secret = Secret { name: "signing".into(), values: [value].into() };
     let roles: Roles = [("signing".to_owned(), secret)].into();
     let name = PluginName::new("github").expect("a name");
-    let binding = plugins.bind(&name, Kind::Verifier, &serde_json::Map::new(), Arc::new(roles));
+    let binding = plugins.bind(&name, Kind::Verifier, "bench", &serde_json::Map::new(), Arc::new(roles));
     plugins.scan().await;
     binding
 }

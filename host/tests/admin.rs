@@ -263,7 +263,12 @@ async fn routes_products_and_plugins_are_told_without_secrets() {
     let products = gateway.get("/api/products").await.json();
     assert_eq!(products["products"][0]["upstreams"], json!(["http://127.0.0.1:9", "http://ledger.internal:7443"]));
     let plugins = gateway.get("/api/plugins").await.json();
-    assert_eq!(plugins["plugins"], json!([{ "name": "stripe", "live": null, "refused": null, "routes": ["hooks"] }]));
+    assert_eq!(
+        plugins["plugins"],
+        json!([{
+            "name": "stripe", "live": null, "refused": null, "previous": null, "parked_until": null, "routes": ["hooks"],
+        }])
+    );
     let config = gateway.get("/api/config").await.json();
     assert_eq!(config["generation"], 1);
     assert!(config["file"].as_str().expect("a file").ends_with("tollgate.toml"));

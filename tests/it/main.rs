@@ -6,6 +6,7 @@ mod delivery;
 mod disk;
 mod examples;
 mod front_door;
+mod gate;
 mod hot;
 mod layers;
 mod listeners;

@@ -197,15 +197,28 @@ fn plugin(status: &Status, gateway: &Gateway) -> Value {
             "methods": about.methods,
             "roles": about.roles.iter().map(role).collect::<Vec<_>>(),
             "settings": about.settings.iter().map(setting).collect::<Vec<_>>(),
+            "imports": plugin.imports,
+            "instances": plugin.usage.instances(),
+            "memory_peak_bytes": plugin.usage.memory_peak(),
         })
     });
-    let refused = status
-        .refused
-        .as_ref()
-        .map(|(digest, why)| json!({ "sha256": digest.map(|digest| digest.to_string()), "reason": why }));
+    let refused = status.refused.as_ref().map(|refused| {
+        json!({
+            "sha256": refused.digest.map(|digest| digest.to_string()),
+            "reason": refused.why,
+            "may_be_forced": refused.may_be_forced,
+        })
+    });
     let users = gateway.routes.iter().filter(|entry| asked(&entry.target).any(|name| *name == status.name));
     let routes: Vec<&str> = users.map(|entry| entry.name.as_str()).collect();
-    json!({ "name": status.name.as_str(), "live": live, "refused": refused, "routes": routes })
+    json!({
+        "name": status.name.as_str(),
+        "live": live,
+        "refused": refused,
+        "previous": status.previous.map(|digest| json!({ "sha256": digest.to_string() })),
+        "parked_until": status.parked.map(|until| until.to_string()),
+        "routes": routes,
+    })
 }
 
 /// Which configuration serves; its text and its secrets are nobody's business here.

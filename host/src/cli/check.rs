@@ -122,7 +122,7 @@ pub(super) async fn plugins(plan: &Plan) -> Result<Arc<Plugins>, String> {
 
 /// A route's verifier with the route's options and roles.
 pub(super) fn bind(plugins: &Plugins, webhook: &Webhook) -> Arc<Binding> {
-    plugins.bind(&webhook.verifier, Kind::Verifier, &webhook.options, without_values(&webhook.secrets))
+    plugins.bind(&webhook.verifier, Kind::Verifier, "", &webhook.options, without_values(&webhook.secrets))
 }
 
 /// Roles have no values: which there are is all that is checked, and a missing secret must not hide what else is wrong.
@@ -136,13 +136,13 @@ fn uses(plugins: &Plugins, route: &Route) -> Vec<(String, Arc<Binding>)> {
     let verifier = route.webhook.as_ref().map(|webhook| ("webhook".to_owned(), bind(plugins, webhook)));
     let chain = route.plugins.iter().enumerate().map(|(nth, of)| {
         let kind = if of.candidates.is_empty() { Kind::Propagator } else { Kind::Router };
-        (format!("plugin[{nth}]"), plugins.bind(&of.plugin, kind, &of.options, without_values(&of.secrets)))
+        (format!("plugin[{nth}]"), plugins.bind(&of.plugin, kind, "", &of.options, without_values(&of.secrets)))
     });
     verifier.into_iter().chain(chain).collect()
 }
 
 async fn check_plugins(plan: &Plan, plugins: &Plugins) -> Vec<Problem> {
-    let live = plugins.status();
+    let live = plugins.status(Clock::System.now());
     let files: Vec<&str> = live.iter().map(|status| status.name.as_str()).collect();
     let mut problems = check_pins(plan, &live);
     let mut used = BTreeSet::new();
@@ -166,7 +166,7 @@ async fn check_plugins(plan: &Plan, plugins: &Plugins) -> Vec<Problem> {
     let broken =
         live.iter().filter(|status| !used.contains(&status.name) && !is_off_its_pin(plan, &live, &status.name));
     problems.extend(broken.filter_map(|status| {
-        let (_, why) = status.refused.as_ref()?;
+        let why = &status.refused.as_ref()?.why;
         let file = plan.plugins.directory.join(format!("{}.wasm", status.name));
         Some(Problem::with_file(&file, why).help("no route uses it; mend it or take it away"))
     }));
@@ -191,7 +191,7 @@ fn check_pins(plan: &Plan, live: &[Status]) -> Vec<Problem> {
         let status = live.iter().find(|status| status.name == *name);
         let why = match status {
             None => format!("there is no file {name}.wasm in {}", plan.plugins.directory.display()),
-            Some(_) if is_off_its_pin(plan, live, name) => status?.refused.as_ref()?.1.clone(),
+            Some(_) if is_off_its_pin(plan, live, name) => status?.refused.as_ref()?.why.clone(),
             Some(_) => return None,
         };
         Some(plan.source.problem_with(&format!("plugin.{name}.sha256"), format!("plugin {name}: {why}")))
@@ -203,6 +203,6 @@ fn check_pins(plan: &Plan, live: &[Status]) -> Vec<Problem> {
 fn is_off_its_pin(plan: &Plan, live: &[Status], name: &PluginName) -> bool {
     let pinned = plan.plugins.overrides.get(name).and_then(|own| own.sha256);
     let status = live.iter().find(|status| status.name == *name);
-    let found = status.and_then(|status| status.refused.as_ref()).and_then(|(digest, _)| *digest);
+    let found = status.and_then(|status| status.refused.as_ref()).and_then(|refused| refused.digest);
     pinned.is_some_and(|pinned| found.is_some_and(|found| found != pinned))
 }

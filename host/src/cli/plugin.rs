@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::command::EXIT_USAGE;
 use super::plugin_build::{self, Progress};
+use crate::base::clock::Clock;
 use crate::base::names::PluginName;
 use crate::base::sizes::ByteSize;
 use crate::config::plan;
@@ -42,7 +43,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run a verifier against recorded requests
+    /// Run a plugin against recorded requests
     Test {
         /// The component
         file: PathBuf,
@@ -171,7 +172,7 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     let directory = tempfile::tempdir().map_err(Failed::running)?;
     std::fs::copy(file, directory.path().join("plugin.wasm")).map_err(|error| Failed::usage(file, error))?;
     let engine = Engine::new(None).map_err(|error| Failed::running(format!("{error:#}")))?;
-    let limits = plan::PluginLimits { memory: MEMORY, deadline: DEADLINE, reuse: 1 };
+    let limits = plan::PluginLimits { memory: MEMORY, deadline: DEADLINE, reuse: 1, compare: 0 };
     let plan = plan::Plugins {
         directory: directory.path().to_owned(),
         sources: Vec::new(),
@@ -180,9 +181,16 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     };
     let plugins = Plugins::new(engine, plan, Box::new(Silent));
     plugins.scan().await;
+    let name = PluginName::new("plugin").ok_or_else(|| Failed::running("`plugin` is a name"))?;
+    let status = plugins.status(Clock::System.now()).into_iter().find(|status| status.name == name);
+    let kind = match status.map(|status| (status.live, status.refused)) {
+        Some((Some(plugin), _)) => plugin.kind,
+        Some((None, Some(refused))) => return Err(Failed::running(format!("{}: {}", file.display(), refused.why))),
+        _ => return Err(Failed::running(format!("{}: it did not load", file.display()))),
+    };
     let (mut passed, mut failed, mut lax) = (0, 0, 0);
     for vector in &list {
-        match (check(vector, &plugins).await, vector.level) {
+        match (check(vector, &name, kind, &plugins).await, vector.level) {
             (Ok(()), _) => passed += 1,
             (Err(why), Level::Must) => {
                 failed += 1;
@@ -201,9 +209,8 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn check(vector: &Vector, plugins: &Plugins) -> Result<(), String> {
-    let name = PluginName::new("plugin").ok_or("`plugin` is a name")?;
-    let verifier = plugins.bind(&name, Kind::Verifier, &vector.options, Arc::new(vector.roles()));
+async fn check(vector: &Vector, name: &PluginName, kind: Kind, plugins: &Plugins) -> Result<(), String> {
+    let verifier = plugins.bind(name, kind, "", &vector.options, Arc::new(vector.roles()));
     let problems = plugins.problems(&verifier).await;
     if !problems.is_empty() {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

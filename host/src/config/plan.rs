@@ -238,6 +238,8 @@ pub struct PluginLimits {
     pub deadline: Duration,
     /// Calls an instance serves; 1 is a fresh one each call.
     pub reuse: u32,
+    /// The last requests of each route that are kept, for a changed file to be compared by; 0 is none.
+    pub compare: usize,
 }
 
 /// `[plugin.NAME]`

@@ -104,14 +104,15 @@ fn roles(secrets: &BTreeMap<String, SecretName>, ground: &Ground<'_>) -> Arc<Rol
 type Products = BTreeMap<ProductName, Arc<Product>>;
 
 /// The plugins of a route.
-fn chain(route: &plan::Route, products: &Products, ground: &Ground<'_>) -> Option<Arc<Chain>> {
-    let link = |of: &plan::PluginUse| {
+fn chain(name: &RouteName, route: &plan::Route, products: &Products, ground: &Ground<'_>) -> Option<Arc<Chain>> {
+    let link = |(nth, of): (usize, &plan::PluginUse)| {
         let kind = if of.candidates.is_empty() { Kind::Propagator } else { Kind::Router };
-        let plugin = ground.plugins.bind(&of.plugin, kind, &of.options, roles(&of.secrets, ground));
+        let (place, roles) = (format!("{name}/{nth}"), roles(&of.secrets, ground));
+        let plugin = ground.plugins.bind(&of.plugin, kind, &place, &of.options, roles);
         let candidates = of.candidates.iter().filter_map(|candidate| products.get(&candidate.product).cloned());
         Link::new(plugin, candidates.collect(), ground.metrics)
     };
-    let links: Vec<Link> = route.plugins.iter().map(link).collect();
+    let links: Vec<Link> = route.plugins.iter().enumerate().map(link).collect();
     (!links.is_empty()).then(|| Arc::new(Chain { links }))
 }
 
@@ -131,6 +132,7 @@ fn entry(
             let verifier = ground.plugins.bind(
                 &webhook.verifier,
                 Kind::Verifier,
+                name.as_str(),
                 &webhook.options,
                 roles(&webhook.secrets, ground),
             );
@@ -148,7 +150,7 @@ fn entry(
         product,
         timeouts,
         policy: route.policy.clone(),
-        chain: chain(route, products, ground),
+        chain: chain(name, route, products, ground),
         others: BTreeMap::new(),
         limiter,
         target,

@@ -18,8 +18,9 @@ use super::edits::Edits;
 use super::fault::PluginFault;
 use super::hook::{Choose, Hook, OnRequest, OnResponse, Verify};
 use super::instance::{Fast, Slow};
-use super::registry::Slot;
+use super::recent::{Asked, Recent};
 use super::request::{RequestView, ResponseView};
+use super::slot::Slot;
 use super::state::{Call, Roles, State};
 use super::verdict::{Refusal, Verdict};
 use crate::base::clock::Timestamp;
@@ -43,6 +44,8 @@ pub struct Binding {
     pub(super) options: Arc<str>,
     pub(super) limits: PluginLimits,
     pub(super) roles: Arc<Roles>,
+    /// Its last questions, where they are kept.
+    pub(super) recent: Option<Arc<Recent>>,
     kept: Kept,
     slow_calls: AtomicU32,
     /// Whether the last call that ended was run again.
@@ -73,13 +76,21 @@ pub struct Called<T> {
 }
 
 impl Binding {
-    pub(super) fn new(slot: Arc<Slot>, kind: Kind, options: Arc<str>, limits: PluginLimits, roles: Arc<Roles>) -> Self {
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        kind: Kind,
+        options: Arc<str>,
+        limits: PluginLimits,
+        roles: Arc<Roles>,
+        recent: Option<Arc<Recent>>,
+    ) -> Self {
         Self {
             slot,
             kind,
             options,
             limits,
             roles,
+            recent,
             kept: Kept::default(),
             slow_calls: AtomicU32::new(0),
             ran_again: AtomicBool::new(false),
@@ -141,16 +152,52 @@ impl Binding {
         self.ask(Choose(candidates), request, now).await
     }
 
-    async fn ask<H: Hook>(self: &Arc<Self>, hook: H, request: Arc<RequestView>, now: Timestamp) -> Called<H::Judged> {
+    pub(super) async fn ask<H: Hook>(
+        self: &Arc<Self>,
+        hook: H,
+        request: Arc<RequestView>,
+        now: Timestamp,
+    ) -> Called<H::Judged> {
         let started = Instant::now();
-        let (result, used) = match self.slot.live() {
-            None => (Err(PluginFault::Missing(self.slot.why_missing())), Vec::new()),
-            Some(plugin) if plugin.kind != H::KIND => {
-                (Err(PluginFault::Missing(format!("it is a {}, not a {}", plugin.kind, H::KIND))), Vec::new())
+        let (result, used) = match self.ready::<H>(now) {
+            Err(fault) => (Err(fault), Vec::new()),
+            Ok(plugin) => {
+                let question = self.recent.as_ref().and_then(|_| hook.question());
+                let asked = question.map(|question| Asked { question, request: request.clone(), now });
+                let ran = self.run(plugin, hook, request, now).await;
+                self.ended(ran.0.as_ref().err(), now);
+                if let (Some(recent), Some(asked)) = (&self.recent, asked) {
+                    recent.keep(asked);
+                }
+                ran
             }
-            Some(plugin) => self.run(plugin, hook, request, now).await,
         };
         Called { result, used, took: started.elapsed() }
+    }
+
+    /// What is to be asked, if it may be.
+    fn ready<H: Hook>(&self, now: Timestamp) -> Result<Arc<Plugin>, PluginFault> {
+        let plugin = self.slot.live().ok_or_else(|| PluginFault::Missing(self.slot.why_missing()))?;
+        if plugin.kind != H::KIND {
+            return Err(PluginFault::Missing(format!("it is a {}, not a {}", plugin.kind, H::KIND)));
+        }
+        match self.slot.parking.until(now) {
+            Some(until) => Err(PluginFault::Parked(until)),
+            None => Ok(plugin),
+        }
+    }
+
+    fn ended(&self, fault: Option<&PluginFault>, now: Timestamp) {
+        match fault {
+            None => self.slot.parking.succeeded(),
+            Some(fault) if fault.is_own() => {
+                if let Some(pause) = self.slot.parking.failed(now) {
+                    let (plugin, seconds) = (self.slot.name(), pause.as_secs());
+                    tracing::error!(%plugin, seconds, "plugin parked: it only fails, and its routes answer 503 meanwhile");
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     async fn run<H: Hook>(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use wasmtime::Store;
@@ -125,6 +126,36 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// What the instances of a plugin use.
+#[derive(Debug, Default)]
+pub struct Usage {
+    instances: AtomicUsize,
+    memory_peak: AtomicUsize,
+}
+
+impl Usage {
+    /// Instances alive.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Ordering::Relaxed)
+    }
+
+    /// The most memory that one instance had, in bytes.
+    pub fn memory_peak(&self) -> usize {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn began(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, peak: usize) {
+        self.instances.fetch_sub(1, Ordering::Relaxed);
+        if peak > self.memory_peak() {
+            self.memory_peak.fetch_max(peak, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A plugin that can be instantiated.
 pub struct Plugin {
     /// Of its file.
@@ -137,6 +168,10 @@ pub struct Plugin {
     pub about: About,
     /// What it imports, sorted.
     pub imports: Vec<String>,
+    /// What its instances use.
+    pub usage: Arc<Usage>,
+    /// Its file, to be put back when an operator goes back to it.
+    pub(super) wasm: Arc<[u8]>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) fast: Fast,
     pub(crate) slow: InstancePre<State>,
@@ -152,14 +187,15 @@ impl Plugin {
     /// Compiles `wasm`, links it and asks it to describe itself. Compiling takes up to seconds of CPU.
     pub async fn load(engine: &Arc<Engine>, wasm: Vec<u8>, memory: usize) -> Result<Self, LoadError> {
         let (digest, size) = (Digest::of(&wasm), wasm.len());
+        let wasm: Arc<[u8]> = wasm.into();
         let compiled = {
-            let engine = engine.clone();
+            let (engine, wasm) = (engine.clone(), wasm.clone());
             engine.runtime().clone().spawn_blocking(move || Linked::new(&engine, &wasm)).await
         };
         let linked = compiled.map_err(|_| LoadError("compiling panicked".into()))??;
         let Linked { kind, imports, fast, slow } = linked;
-        let mut plugin =
-            Self { digest, size, kind, about: About::default(), imports, engine: engine.clone(), fast, slow };
+        let (about, usage, engine) = (About::default(), Arc::default(), engine.clone());
+        let mut plugin = Self { digest, size, kind, about, imports, usage, wasm, engine, fast, slow };
         plugin.about = plugin.describe(memory).await?;
         Ok(plugin)
     }

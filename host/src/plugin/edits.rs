@@ -1,6 +1,7 @@
 //! What a propagator's edits and a router's choice mean once they were judged: all of it can be acted on as it stands.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -49,6 +50,24 @@ impl Edits {
                 Edit::Remove(name) => drop(headers.remove(name)),
             }
         }
+    }
+}
+
+/// What is edited, without the values: those are nobody's business in a log.
+impl fmt::Display for Edits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("no edits");
+        }
+        for (nth, edit) in self.iter().enumerate() {
+            let comma = if nth == 0 { "" } else { ", " };
+            match edit {
+                Edit::Set(name, _) => write!(f, "{comma}set {name}")?,
+                Edit::Append(name, _) => write!(f, "{comma}append {name}")?,
+                Edit::Remove(name) => write!(f, "{comma}remove {name}")?,
+            }
+        }
+        Ok(())
     }
 }
 

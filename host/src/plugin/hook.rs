@@ -14,6 +14,7 @@ use super::component::Kind;
 use super::edits::{self, Edits};
 use super::fault::PluginFault;
 use super::instance::Slow;
+use super::recent::Question;
 use super::request::{Protocol, RequestView, ResponseView};
 use super::state::{BodyHandle, RequestHandle, ResponseHandle, State};
 use super::verdict::{self, Evidence, Refusal, Verdict};
@@ -44,6 +45,9 @@ pub(crate) trait Hook: Clone + Send + Sync + 'static {
     fn response(&self) -> Option<&Arc<ResponseView>> {
         None
     }
+
+    /// The question, to be asked once more; `None` where keeping it would cost too much.
+    fn question(&self) -> Option<Question>;
 
     /// Calls it on the caller's thread.
     fn call(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned>;
@@ -90,6 +94,10 @@ impl Hook for Verify {
         Some(&self.0)
     }
 
+    fn question(&self) -> Option<Question> {
+        matches!(self.0, Payload::Memory(_)).then(|| Question::Verify(self.0.clone()))
+    }
+
     fn call(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned> {
         let Exports::Verifier(exports) = exports else { bail!("it is not a verifier") };
         exports.tollgate_plugin_verify().call_verify(store, request(), body())
@@ -113,6 +121,10 @@ impl Hook for OnRequest {
     const KIND: Kind = Kind::Propagator;
     type Returned = Result<Vec<types::HeaderEdit>, types::Refusal>;
     type Judged = Result<Edits, Refusal>;
+
+    fn question(&self) -> Option<Question> {
+        Some(Question::OnRequest)
+    }
 
     fn call(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned> {
         let Exports::Propagator(exports) = exports else { bail!("it is not a propagator") };
@@ -150,6 +162,10 @@ impl Hook for OnResponse {
         Some(&self.0)
     }
 
+    fn question(&self) -> Option<Question> {
+        Some(Question::OnResponse(self.0.clone()))
+    }
+
     fn call(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned> {
         let Exports::Propagator(exports) = exports else { bail!("it is not a propagator") };
         exports.tollgate_plugin_propagate().call_on_response(store, request(), response())
@@ -173,6 +189,10 @@ impl Hook for Choose {
     const KIND: Kind = Kind::Router;
     type Returned = Result<Vec<String>, types::Refusal>;
     type Judged = Result<Vec<String>, Refusal>;
+
+    fn question(&self) -> Option<Question> {
+        Some(Question::Choose(self.0.clone()))
+    }
 
     fn call(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned> {
         let Exports::Router(exports) = exports else { bail!("it is not a router") };

@@ -167,7 +167,7 @@ impl Slow {
 const SETUP: &str = "tollgate:plugin/setup@0.1.0";
 
 fn store(plugin: &Plugin, memory: usize) -> Store<State> {
-    let mut store = Store::new(plugin.engine.wasm(), State::new(memory));
+    let mut store = Store::new(plugin.engine.wasm(), State::new(memory, plugin.usage.clone()));
     store.limiter(|state| &mut state.memory);
     store
 }

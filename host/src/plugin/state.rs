@@ -7,6 +7,7 @@ use wasmtime::component::Resource;
 use wasmtime::{ResourceLimiter, bail};
 
 use super::bindings::{clock, http, log, types};
+use super::component::Usage;
 use super::crypto::Crypto;
 use super::fault::PluginFault;
 use super::json;
@@ -67,11 +68,20 @@ pub(crate) struct State {
     /// Ticks of the epoch this call may still use, on the plugin runtime.
     pub(crate) ticks_left: u64,
     host_calls: u32,
+    usage: Arc<Usage>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.usage.ended(self.memory.peak);
+    }
 }
 
 impl State {
-    pub(crate) fn new(memory_max: usize) -> Self {
+    pub(crate) fn new(memory_max: usize, usage: Arc<Usage>) -> Self {
+        usage.began();
         Self {
+            usage,
             call: None,
             memory: MemoryLimit { max: memory_max, peak: 0, denied: false },
             wasi: Wasi::default(),
