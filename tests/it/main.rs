@@ -11,6 +11,8 @@ mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
+
+mod observability;
 mod plugins;
 mod process;
 mod proxied;
