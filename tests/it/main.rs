@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod authoring;
 mod delivery;
 mod disk;
 mod examples;
@@ -11,7 +12,6 @@ mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
-
 mod observability;
 mod plugins;
 mod process;

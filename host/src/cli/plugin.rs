@@ -1,4 +1,4 @@
-//! `tollgate plugin build|inspect|test`.
+//! `tollgate plugin new|build|inspect|test`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::command::EXIT_USAGE;
 use super::plugin_build::{self, Progress};
+use super::plugin_new::{self, Language, NewKind};
 use crate::base::clock::Clock;
 use crate::base::names::PluginName;
 use crate::base::sizes::ByteSize;
@@ -26,6 +27,18 @@ const DEADLINE: Duration = Duration::from_millis(100);
 /// `tollgate plugin …`
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Make a plugin that builds, with vectors that hold
+    New {
+        /// Its name, and the folder's
+        #[arg(value_parser = plugin_name)]
+        name: PluginName,
+        /// What it does
+        #[arg(long)]
+        kind: NewKind,
+        /// What it is written in
+        #[arg(long, default_value = "rust")]
+        lang: Language,
+    },
     /// Build sources into components
     Build {
         /// Plugins, or folders of plugins
@@ -61,8 +74,14 @@ fn option(text: &str) -> Result<(String, serde_json::Value), String> {
     Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
+fn plugin_name(text: &str) -> Result<PluginName, &'static str> {
+    PluginName::new(text)
+        .ok_or("a name begins with a-z or 0-9 and goes on with a-z, 0-9, `_` and `-`, 63 characters at most")
+}
+
 pub(super) async fn run(command: Command) -> ExitCode {
     let done = match command {
+        Command::New { name, kind, lang } => make(&name, kind, lang),
         Command::Build { directories, out } => build(directories, out).await,
         Command::Inspect { file, json } => inspect(&file, json).await,
         Command::Test { file, vectors, options } => test(&file, &vectors, options).await,
@@ -84,6 +103,14 @@ impl Failed {
     fn running(message: impl std::fmt::Display) -> Self {
         Self(ExitCode::FAILURE, message.to_string())
     }
+}
+
+fn make(name: &PluginName, kind: NewKind, language: Language) -> Result<ExitCode, Failed> {
+    plugin_new::make(Path::new("."), name, kind, language).map_err(Failed::running)?;
+    println!("{name}/src/lib.rs     what it does");
+    println!("{name}/vectors.jsonl  what it must answer");
+    println!("{name}/README.md      how to test, build and use it: cd {name} && cargo test");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn build(directories: Vec<PathBuf>, out: Option<PathBuf>) -> Result<ExitCode, Failed> {

@@ -646,7 +646,7 @@ fn a_plugin_of_a_route_is_checked_as_its_verifier_is() {
         of_plugin("candidates = []"),
         "3:14: `route.p.plugin[0].candidates` expects at least one, found an array (leave the key out for all of them)",
     );
-    one(of_plugin("secrets = { signing = \"none\" }"), "3:23: unknown secret `none`");
+    one(of_plugin("secrets = { signing = \"none\" }"), "3:23: unknown secret `none` (there is no [secret.none])");
     one(of_plugin("option = {}"), "3:1: unknown key `route.p.plugin[0].option` (did you mean `options`?)");
     let without_use = found(&format!(
         "[[route.p.plugin]]\noptions = {{}}\n[route.p]\npath = \"/p\"\nproduct = \"app\"\n{PRODUCT}{LISTENER}"
