@@ -1,7 +1,15 @@
 //! Propagators and routers, through the front door: what travels, where it goes, and what a plugin that does wrong can do.
 
+use std::fs;
+use std::process::Command;
+
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tollgate_tests::peers::{Peer, Reply};
 use tollgate_tests::{Answer, Setup, TestGateway, eventually, plugins, soon};
 
@@ -147,10 +155,10 @@ async fn a_plugin_that_is_not_there_closes_its_route_and_no_other() {
     let gateway = TestGateway::start(Setup::new(&toml)).await;
     assert_eq!(get(&gateway, &[]).await.code(), (503, "plugin_fault".into()));
     assert_eq!(gateway.request(Method::GET, "/q", &[], Bytes::new()).await.status, 200);
-    gateway.setup.place("late", &std::fs::read(plugins::component("guest-stamper")).unwrap());
+    gateway.setup.place("late", &fs::read(plugins::component("guest-stamper")).unwrap());
     eventually("the plugin", async || (get(&gateway, &[]).await.status == 200).then_some(())).await;
     // A router in its place is refused: the route uses it otherwise.
-    gateway.setup.place("late", &std::fs::read(plugins::component("guest-chooser")).unwrap());
+    gateway.setup.place("late", &fs::read(plugins::component("guest-chooser")).unwrap());
     let labels = ["plugin=\"late\"", "outcome=\"refused\""];
     gateway.counts("gateway_plugin_reloads_total", &labels, 1.0).await;
     assert_eq!(get(&gateway, &[]).await.field("x-stamped"), "200");
@@ -161,7 +169,7 @@ async fn a_propagator_is_swapped_under_traffic_and_nobody_is_turned_away() {
     let toml = "[product.app]\nbuiltin = \"echo\"\n".to_owned()
         + &route("[[route.p.plugin]]\nuse = \"hot\"\noptions = { stamp = \"s\" }\n");
     let setup = Setup::new(&toml);
-    setup.place("hot", &std::fs::read(plugins::component("guest-stamper")).unwrap());
+    setup.place("hot", &fs::read(plugins::component("guest-stamper")).unwrap());
     let gateway = TestGateway::start(setup).await;
     let mut connection = gateway.connect().await;
     for nth in 1..=3 {
@@ -191,4 +199,101 @@ async fn options_that_a_plugin_does_not_take_are_problems_with_their_place() {
     let problems = gateway.reload_with(&router).await.unwrap_err().to_string();
     assert!(problems.contains("`candidates` are for routers"), "{problems}");
     assert_eq!(get(&gateway, &[]).await.field("x-stamped"), "200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_does_what_its_readme_says() {
+    let installed = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap();
+    if !installed.status.success() {
+        eprintln!("skipped: the example's send.sh needs curl, which is not installed");
+        return;
+    }
+    let example = plugins::root().join("examples/plugins");
+    let toml = fs::read_to_string(example.join("tollgate.toml")).unwrap();
+    let setup = Setup::new(&toml);
+    assert!(toml.contains("127.0.0.1:8080"), "the example moved");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    setup.write_whole(&(toml.replace("127.0.0.1:8080", "127.0.0.1:0") + admin));
+    let gateway = TestGateway::start(setup).await;
+    let (url, admin) = (format!("http://{}", gateway.address()), format!("http://{}", gateway.admin_address()));
+    let send = move || Command::new("sh").arg(example.join("send.sh")).args([url, admin]).output().unwrap();
+    let sent = tokio::task::spawn_blocking(send).await.unwrap();
+    let sent = String::from_utf8(sent.stdout).unwrap() + &String::from_utf8_lossy(&sent.stderr);
+    let line = |start: &str| sent.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{sent}"));
+    assert!(line("no tenant:").contains("\"code\":\"refused\"") && line("no tenant:").ends_with(" 400"), "{sent}");
+    let tenant = line("tenant:");
+    for (has, field) in [
+        (true, "[\"x-auth-user\",\"ada\"]"),
+        (true, "[\"x-via\",\"app/http\"]"),
+        (false, "\"x-user\""),
+        (false, "x-internal-role"),
+    ] {
+        assert_eq!(tenant.contains(field), has, "{field} in {tenant}");
+    }
+    assert!(line("by query:").contains("[\"x-tenant\",\"acme\"]"), "{sent}");
+    let served = |product: &str| gateway.metric("gateway_protocol_requests_total", &["outcome=\"success\"", product]);
+    let (app, next) = (served("product=\"app\""), served("product=\"app-next\""));
+    assert_eq!(app + next, 103.0, "{sent}");
+    assert!((3.0..=25.0).contains(&next), "a tenth of a hundred tenants, and the one that asked: {next}");
+    assert_eq!(get_orders(&gateway).await.field("x-frame-options"), "DENY");
+}
+
+async fn get_orders(gateway: &TestGateway) -> Answer {
+    let tenant = [("x-tenant".to_owned(), "acme".to_owned())];
+    gateway.request(Method::GET, "/orders", &tenant, Bytes::new()).await
+}
+
+/// A server that speaks HTTP/2 without TLS: it answers what tenant it was told of, and gRPC's trailers.
+async fn grpc_upstream() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(async |request: Request<Incoming>| {
+                let tenant = request.headers().get("x-tenant").cloned().unwrap_or(HeaderValue::from_static("none"));
+                let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(0))]);
+                let body = Full::new(Bytes::from_static(b"\0\0\0\0\0")).with_trailers(async { Some(Ok(trailers)) });
+                let response = Response::builder().header("content-type", "application/grpc").header("x-seen", tenant);
+                response.header("server", "old/1.0").body(body)
+            });
+            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn grpcs_metadata_is_edited_and_its_trailers_pass() {
+    let upstream = grpc_upstream().await;
+    let toml = format!(
+        "[product.app]\nupstreams = [\"http://{upstream}\"]\n{}",
+        route(
+            "[[route.p.plugin]]\nuse = \"request-context\"\n[route.p.plugin.options]\nrequire = [\"x-user\"]\n\
+             set = { x-tenant = \"{protocol}-acme\" }\nresponse_drop = [\"server\"]\n"
+        )
+    );
+    let gateway = TestGateway::start(Setup::new(&toml)).await;
+    let stream = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut call = async |user: Option<&str>| {
+        let mut request = Request::post(format!("http://{}/p", gateway.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(user) = user {
+            request = request.header("x-user", user);
+        }
+        let request = request.body(Full::new(Bytes::from_static(b"\0\0\0\0\0"))).unwrap();
+        let (head, body) = soon("a response", sender.send_request(request)).await.unwrap().into_parts();
+        (head, soon("a body", body.collect()).await.unwrap())
+    };
+    let (head, body) = call(Some("ada")).await;
+    assert_eq!((head.status.as_u16(), head.headers["x-seen"].to_str().unwrap()), (200, "grpc-acme"));
+    assert!(!head.headers.contains_key("server"));
+    assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+    // What a plugin refuses is gRPC's to read.
+    let (head, _) = call(None).await;
+    let status = head.headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    assert_eq!((head.status.as_u16(), status.as_deref()), (200, Some("3")));
 }

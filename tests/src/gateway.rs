@@ -124,9 +124,14 @@ impl TestGateway {
         self.request(Method::POST, path, &signed.headers, signed.body.clone()).await
     }
 
+    /// Where its admin listener listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.app.admin()
+    }
+
     /// One request to its admin listener, as an operator sends it.
     pub async fn admin(&self, method: Method, path: &str) -> Answer {
-        let opened = soon("a connection", Connection::open(self.app.admin())).await;
+        let opened = soon("a connection", Connection::open(self.admin_address())).await;
         let json = [("content-type".to_owned(), "application/json".to_owned())];
         let mut connection = opened.expect("the admin listener accepts");
         soon("an answer", connection.request(method, path, &json, Bytes::new())).await.expect("an answer")
