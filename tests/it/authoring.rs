@@ -13,8 +13,8 @@ fn tollgate(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(BINARY)
         .args(arguments)
         .current_dir(folder)
-        // Built by the last run already, most of it.
-        .env("CARGO_TARGET_DIR", folder.join(".target"))
+        // Where the project's own plugins are built: most of what a new one needs is there.
+        .env("CARGO_TARGET_DIR", plugins::cache().parent().unwrap())
         .env("CARGO_NET_OFFLINE", "true")
         .output()
         .unwrap()
@@ -26,28 +26,22 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_new_plugin_of_each_kind_builds_and_its_vectors_hold() {
-    // The same folder in each run: what cargo built there is good again.
-    let folder = std::env::temp_dir().join(format!("tollgate-new-{}", std::env::var("USER").unwrap_or_default()));
-    fs::create_dir_all(&folder).unwrap();
-    let lock = fs::File::create(folder.join(".lock")).unwrap();
-    lock.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    plugins::component("canary");
     for (name, kind, vectors) in
         [("new-verifier", "verifier", 6), ("new-propagator", "propagator", 4), ("new-router", "router", 2)]
     {
-        let made = folder.join(name);
-        if made.exists() {
-            fs::remove_dir_all(&made).unwrap();
-        }
-        let new = tollgate(&folder, &["plugin", "new", name, "--kind", kind]);
+        let new = tollgate(folder, &["plugin", "new", name, "--kind", kind]);
         assert!(new.status.success(), "{}", said(&new));
-        let again = tollgate(&folder, &["plugin", "new", name, "--kind", kind]);
+        let again = tollgate(folder, &["plugin", "new", name, "--kind", kind]);
         assert!(!again.status.success() && said(&again).contains("exists already"), "{}", said(&again));
-        let built = tollgate(&folder, &["plugin", "build", name]);
+        let built = tollgate(folder, &["plugin", "build", name]);
         assert!(built.status.success(), "{}", said(&built));
         let component = format!("{name}/{name}.wasm");
-        let tested = tollgate(&folder, &["plugin", "test", &component, "--vectors", &format!("{name}/vectors.jsonl")]);
+        let tested = tollgate(folder, &["plugin", "test", &component, "--vectors", &format!("{name}/vectors.jsonl")]);
         assert!(said(&tested).contains(&format!("{vectors} passed, 0 failed")), "{}", said(&tested));
-        let inspected = tollgate(&folder, &["plugin", "inspect", &component, "--json"]);
+        let inspected = tollgate(folder, &["plugin", "inspect", &component, "--json"]);
         let told: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
         assert_eq!((&told["name"], &told["kind"]), (&name.into(), &kind.into()), "{told}");
     }

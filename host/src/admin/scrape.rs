@@ -4,7 +4,6 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Parts;
-use crate::plugin::component::WIT;
 use crate::store::{DeliveryState, Stats};
 
 /// Looks at what is only counted when asked for. One at a time: series that are cleared and set again must not be read
@@ -49,7 +48,7 @@ fn plugins(parts: &Parts) {
         metrics.plugin_parked.with_label_values(&[name]).set(status.parked.is_some().into());
         let (instances, peak) = match &status.live {
             Some(plugin) => {
-                metrics.plugin_info.with_label_values(&[name, &plugin.digest.to_string(), WIT]).set(1);
+                metrics.plugin_info.with_label_values(&[name, &plugin.digest.to_string(), &plugin.wit]).set(1);
                 (plugin.usage.instances(), plugin.usage.memory_peak())
             }
             None => (0, 0),

@@ -11,7 +11,7 @@ use crate::config::plan::{HeaderPredicate, UpstreamUrl};
 use crate::gateway::product::{Backend, Product};
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
-use crate::plugin::component::{Role, Setting, WIT};
+use crate::plugin::component::{Role, Setting};
 use crate::plugin::registry::Status;
 use crate::store::{Attempt, DeliveryRow, EventDetail, Page};
 use crate::upstream::Room;
@@ -201,7 +201,7 @@ fn plugin(status: &Status, gateway: &Gateway) -> Value {
             "kind": plugin.kind.as_str(),
             "sha256": plugin.digest.to_string(),
             "size": plugin.size,
-            "wit": WIT,
+            "wit": plugin.wit,
             "source": about.source,
             "handshake": about.handshake,
             "methods": about.methods,

@@ -14,7 +14,7 @@ use crate::base::clock::Clock;
 use crate::base::names::PluginName;
 use crate::base::sizes::ByteSize;
 use crate::config::plan;
-use crate::plugin::component::{Kind, Plugin, WIT};
+use crate::plugin::component::{Kind, Plugin};
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{Observer, Plugins};
 use crate::plugin::vectors::{self, Level, Vector};
@@ -140,7 +140,7 @@ async fn inspect(file: &Path, as_json: bool) -> Result<ExitCode, Failed> {
     let about = &plugin.about;
     println!("name        {}", about.name);
     println!("kind        {}", plugin.kind);
-    println!("wit         {WIT}");
+    println!("wit         {}", plugin.wit);
     println!("source      {}", about.source);
     println!("size        {} bytes", plugin.size);
     println!("sha256      {}", plugin.digest);
@@ -169,7 +169,7 @@ fn described(plugin: &Plugin) -> serde_json::Value {
     json!({
         "name": about.name,
         "kind": plugin.kind.as_str(),
-        "wit": WIT,
+        "wit": plugin.wit,
         "source": about.source,
         "size": plugin.size,
         "sha256": plugin.digest.to_string(),

@@ -166,6 +166,8 @@ pub struct Plugin {
     pub kind: Kind,
     /// What it says of itself.
     pub about: About,
+    /// The WIT package it was built against.
+    pub wit: String,
     /// What it imports, sorted.
     pub imports: Vec<String>,
     /// What its instances use.
@@ -193,9 +195,9 @@ impl Plugin {
             engine.runtime().clone().spawn_blocking(move || Linked::new(&engine, &wasm)).await
         };
         let linked = compiled.map_err(|_| LoadError("compiling panicked".into()))??;
-        let Linked { kind, imports, fast, slow } = linked;
+        let Linked { kind, wit, imports, fast, slow } = linked;
         let (about, usage, engine) = (About::default(), Arc::default(), engine.clone());
-        let mut plugin = Self { digest, size, kind, about, imports, usage, wasm, engine, fast, slow };
+        let mut plugin = Self { digest, size, kind, about, wit, imports, usage, wasm, engine, fast, slow };
         plugin.about = plugin.describe(memory).await?;
         Ok(plugin)
     }
@@ -255,6 +257,7 @@ impl Fast {
 
 struct Linked {
     kind: Kind,
+    wit: String,
     imports: Vec<String>,
     fast: Fast,
     slow: InstancePre<State>,
@@ -267,26 +270,29 @@ impl Linked {
         }
         let says = |what: &'static str| move |error: wasmtime::Error| LoadError(format!("{what}: {error:#}"));
         let component = Component::new(engine.wasm(), wasm).map_err(says("it does not compile"))?;
-        let kind = kind(engine, &component)?;
+        let (kind, wit) = kind(engine, &component)?;
         let imports = imports(engine, &component)?;
         let slow = engine.slow_linker().instantiate_pre(&component).map_err(says("it does not link"))?;
         let mut linker = engine.fast_linker().clone();
         linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
         let fast = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
         let fast = Fast::new(kind, fast).map_err(|error| LoadError(format!("it is not a {kind}: {error:#}")))?;
-        Ok(Self { kind, imports, fast, slow })
+        Ok(Self { kind, wit, imports, fast, slow })
     }
 }
 
-fn kind(engine: &Engine, component: &Component) -> Result<Kind, LoadError> {
+/// What it is, and against which package it was built: both are in the name of what it exports.
+fn kind(engine: &Engine, component: &Component) -> Result<(Kind, String), LoadError> {
     let exports: Vec<String> =
         component.component_type().exports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
     let mut kinds = Kind::EXPORTS
         .iter()
-        .filter(|(_, export)| exports.iter().any(|name| name.starts_with(export)))
-        .map(|(kind, _)| *kind);
+        .filter_map(|(kind, export)| Some((*kind, exports.iter().find(|name| name.starts_with(export))?)));
     match (kinds.next(), kinds.next()) {
-        (Some(kind), None) => Ok(kind),
+        (Some((kind, export)), None) => {
+            let version = export.rsplit_once('@').map_or("", |(_, version)| version);
+            Ok((kind, format!("tollgate:plugin@{version}")))
+        }
         (Some(_), Some(_)) => Err(LoadError("it exports more than one of verify, propagate and choose".into())),
         (None, _) if exports.is_empty() => {
             Err(LoadError(format!("it exports nothing; a plugin exports a world of {WIT}")))

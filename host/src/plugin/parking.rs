@@ -42,7 +42,7 @@ impl Parking {
     /// A call failed; says for how long the plugin is parked now, if it was not before.
     pub(crate) fn failed(&self, now: Timestamp) -> Option<Duration> {
         let faults = self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if faults % FAULTS_MAX != 0 {
+        if !faults.is_multiple_of(FAULTS_MAX) {
             return None;
         }
         let times = self.times.fetch_add(1, Ordering::Relaxed);

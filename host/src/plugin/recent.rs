@@ -81,3 +81,47 @@ impl Recent {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).0.iter().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(id: usize, body: usize) -> Asked {
+        let request = RequestView {
+            id: id.to_string(),
+            route: "r".into(),
+            product: "p".into(),
+            protocol: crate::plugin::request::Protocol::Webhook,
+            method: "POST".into(),
+            scheme: "http".into(),
+            authority: "a.test".into(),
+            path: "/".into(),
+            target: "/".into(),
+            headers: http::HeaderMap::new(),
+            client: "127.0.0.1".into(),
+            event_type: None,
+        };
+        let question = Question::Verify(Payload::Memory(vec![0; body].into()));
+        Asked { question, request: Arc::new(request), now: Timestamp::from_seconds(0) }
+    }
+
+    fn ids(recent: &Recent) -> Vec<String> {
+        recent.all().iter().map(|asked| asked.request.id.clone()).collect()
+    }
+
+    #[test]
+    fn the_oldest_give_way_to_the_newest() {
+        let recent = Recent::new(3);
+        (1..=5).for_each(|id| recent.keep(asked(id, 10)));
+        assert_eq!(ids(&recent), ["3", "4", "5"]);
+    }
+
+    #[test]
+    fn together_they_hold_no_more_than_they_may() {
+        let recent = Recent::new(1000);
+        (1..=5).for_each(|id| recent.keep(asked(id, BYTES_MAX / 3)));
+        assert_eq!(ids(&recent), ["4", "5"]);
+        recent.keep(asked(6, BYTES_MAX));
+        assert_eq!(ids(&recent), ["4", "5"], "what alone is too much is not kept");
+    }
+}
