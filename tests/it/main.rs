@@ -13,6 +13,7 @@ mod layers;
 mod listeners;
 mod misbehaving;
 mod observability;
+mod pack;
 mod plugins;
 mod process;
 mod proxied;

@@ -37,6 +37,7 @@ pub mod encoding;
 mod json;
 mod lookup;
 mod request;
+pub mod scheme;
 mod settings;
 mod verdict;
 

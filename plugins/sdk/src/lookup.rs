@@ -1,6 +1,7 @@
 //! What stands inside a field or the query: cookies and parameters. And which fields a plugin may change at all.
 
 use crate::request::Request;
+use crate::scheme::form;
 use crate::verdict::Refusal;
 
 /// Fields that frame, route or trace a message: the gateway's alone.
@@ -51,30 +52,15 @@ impl Request<'_> {
         let mut found = None;
         for pair in self.query().unwrap_or_default().split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if decoded(key).as_deref() != Some(name) {
+            if form::decode(key.as_bytes()).as_deref() != Some(name) {
                 continue;
             }
-            if found.replace(decoded(value).ok_or_else(malformed)?).is_some() {
+            if found.replace(form::decode(value.as_bytes()).ok_or_else(malformed)?).is_some() {
                 return Err(Refusal::new(400, "repeated").detail(name));
             }
         }
         Ok(found)
     }
-}
-
-/// Percent-decoded, `+` as a space; none where an escape is broken or the bytes are not UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => digit(bytes.next()?)? << 4 | digit(bytes.next()?)?,
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok()
 }
 
 #[cfg(all(test, not(target_family = "wasm")))]

@@ -12,7 +12,7 @@ macro_rules! sdk {
     ($($file:literal),* $(,)?) => { [$(($file, include_str!(concat!("../../../../plugins/sdk/src/", $file)))),*] };
 }
 
-const SOURCES: [(&str, &str); 19] = sdk![
+const SOURCES: [(&str, &str); 32] = sdk![
     "about.rs",
     "crypto.rs",
     "encoding.rs",
@@ -25,6 +25,19 @@ const SOURCES: [(&str, &str); 19] = sdk![
     "lib.rs",
     "lookup.rs",
     "request.rs",
+    "scheme/basic.rs",
+    "scheme/content.rs",
+    "scheme/described.rs",
+    "scheme/form.rs",
+    "scheme/jws.rs",
+    "scheme/mac.rs",
+    "scheme/mod.rs",
+    "scheme/signed_at.rs",
+    "scheme/source.rs",
+    "scheme/stamped.rs",
+    "scheme/standard.rs",
+    "scheme/table.rs",
+    "scheme/url.rs",
     "settings.rs",
     "testing/asymmetric.rs",
     "testing/crypto.rs",
@@ -39,6 +52,7 @@ const WIT: &str = include_str!("../../../../wit/v0.1/plugin.wit");
 pub(super) fn put(folder: &Path) -> io::Result<()> {
     let (sdk, wit) = (folder.join("plugins/sdk"), folder.join("wit/v0.1"));
     fs::create_dir_all(sdk.join("src/guest"))?;
+    fs::create_dir_all(sdk.join("src/scheme"))?;
     fs::create_dir_all(sdk.join("src/testing"))?;
     fs::create_dir_all(&wit)?;
     fs::write(wit.join("plugin.wit"), WIT)?;
