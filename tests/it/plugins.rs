@@ -141,7 +141,7 @@ async fn a_stream_passes_with_its_head_edited() {
     let mut wire = gateway.wire().await;
     wire.send("GET /p HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n").await;
     // The first event is here while the stream is open.
-    let head = wire.until("data: 1\n\n").await;
+    let head = String::from_utf8(wire.until(b"data: 1\n\n").await).unwrap();
     assert!(head.contains("x-stamped: 200") && head.contains("content-type: text/event-stream"), "{head}");
     assert_eq!(gateway.metric("gateway_protocol_active_connections", &["protocol=\"sse\""]), 1.0);
     peer.release();

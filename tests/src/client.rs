@@ -166,14 +166,20 @@ impl Wire {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    /// Everything up to where `end` has come.
-    pub async fn until(&mut self, end: &str) -> String {
+    /// Everything up to `end`, and not a byte more.
+    pub async fn until(&mut self, end: &[u8]) -> Vec<u8> {
         let mut read = Vec::new();
-        while !String::from_utf8_lossy(&read).contains(end) {
-            let count = soon(end, self.stream.read_buf(&mut read)).await.unwrap_or(0);
-            assert!(count > 0, "the gateway closed before {end:?}: {}", String::from_utf8_lossy(&read));
+        while !read.ends_with(end) {
+            read.push(soon("a byte", self.stream.read_u8()).await.expect("it is open"));
         }
-        String::from_utf8_lossy(&read).into_owned()
+        read
+    }
+
+    /// The next so many bytes.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut read = vec![0; count];
+        soon("so many bytes", self.stream.read_exact(&mut read)).await.expect("it is open");
+        read
     }
 
     /// Everything until the gateway closes.

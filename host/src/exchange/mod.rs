@@ -13,6 +13,7 @@ pub mod linger;
 pub mod plugins;
 pub mod respond;
 pub mod silence;
+pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

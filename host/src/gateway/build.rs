@@ -7,6 +7,7 @@ use super::chain::{Chain, Link};
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::rate::Limiter;
+use super::room::Room;
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
 use crate::base::names::{ProductName, RouteName, SecretName};
@@ -40,6 +41,7 @@ pub struct Ground<'a> {
 pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> Gateway {
     let webhook_products: BTreeSet<_> =
         plan.routes.values().filter(|route| route.webhook.is_some()).flat_map(plan::Route::products).collect();
+    let before = |name: &ProductName| previous.and_then(|previous| previous.products.get(name));
     let product = |(name, product): (&ProductName, &plan::Product)| {
         let backend = backend(name, product, webhook_products.contains(name), plan, previous, ground);
         let product = Product {
@@ -48,6 +50,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
             host: product.host.clone(),
             timeouts: product.timeouts.clone(),
             delivery: product.delivery.clone(),
+            websockets: Room::new(product.websockets, before(name).map(|before| &before.websockets)),
             metrics: ground.metrics.product(name.as_str()),
         };
         (name.clone(), Arc::new(product))
@@ -62,6 +65,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
         timeouts: plan.timeouts.clone(),
         trusted: plan.trusted.clone(),
         products,
+        websockets: Room::new(Some(plan.limits.websockets), previous.map(|previous| &previous.websockets)),
         unrouted: ground.metrics.product(NO_PRODUCT),
         alive: Alive::count(&ground.metrics.config_generations),
     }
@@ -144,7 +148,9 @@ fn entry(
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
-    let limiter = route.policy.rate.map(|rate| limiter(name, rate, previous));
+    let before = previous.and_then(|previous| previous.routes.get(name)).map(|entry| &entry.target);
+    let limiter = route.policy.rate.map(|rate| limiter(rate, before));
+    let websockets = Room::new(route.policy.websocket.sockets, before.map(|before| &before.websockets));
     let mut served = Route {
         name: name.clone(),
         product,
@@ -153,6 +159,7 @@ fn entry(
         chain: chain(name, route, products, ground),
         others: BTreeMap::new(),
         limiter,
+        websockets,
         target,
     };
     if route.webhook.is_none() {
@@ -174,6 +181,7 @@ fn others(served: &Route, route: &plan::Route, products: &Products) -> BTreeMap<
             chain: served.chain.clone(),
             others: BTreeMap::new(),
             limiter: served.limiter.clone(),
+            websockets: served.websockets.clone(),
             target: Target::Proxy(Arc::clone(product)),
         };
         Some((candidate.product.clone(), Arc::new(other)))
@@ -182,7 +190,7 @@ fn others(served: &Route, route: &plan::Route, products: &Products) -> BTreeMap<
 }
 
 /// The one that counts already, so that a reload gives nobody a second burst.
-fn limiter(name: &RouteName, rate: plan::Rate, previous: Option<&Gateway>) -> Arc<Limiter> {
-    let before = previous.and_then(|previous| previous.routes.get(name)).and_then(|entry| entry.target.limiter.clone());
+fn limiter(rate: plan::Rate, before: Option<&Arc<Route>>) -> Arc<Limiter> {
+    let before = before.and_then(|route| route.limiter.clone());
     before.filter(|limiter| *limiter.rate() == rate).unwrap_or_else(|| Arc::new(Limiter::new(rate)))
 }
