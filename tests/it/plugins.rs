@@ -297,3 +297,44 @@ async fn grpcs_metadata_is_edited_and_its_trailers_pass() {
     let status = head.headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
     assert_eq!((head.status.as_u16(), status.as_deref()), (200, Some("3")));
 }
+
+#[tokio::test]
+async fn a_websockets_handshake_carries_what_plugins_say_and_stays_one() {
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let toml = format!(
+        "[product.app]\nbuiltin = \"echo\"\n[product.other]\nupstreams = [\"http://{}\"]\n{}",
+        upstream.local_addr().unwrap(),
+        route(
+            "[[route.p.plugin]]\nuse = \"request-context\"\n[route.p.plugin.options]\nrequire = [\"x-tenant\"]\n\
+             from_query = { x-tenant = \"tenant\" }\nset = { x-product = \"other\" }\nresponse_drop = [\"server\"]\n"
+        ) + CHOOSER
+    );
+    let gateway = TestGateway::start(Setup::new(&toml)).await;
+    let asking = |query: &str| {
+        format!(
+            "GET /p{query} HTTP/1.1\r\nhost: a.test\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    let mut refused = gateway.wire().await;
+    refused.send(asking("")).await;
+    assert!(refused.response().await.starts_with("HTTP/1.1 400 "));
+
+    let mut client = gateway.wire().await;
+    client.send(asking("?tenant=acme")).await;
+    let (stream, _) = soon("a connection of the gateway's", upstream.accept()).await.unwrap();
+    let mut product = tollgate_tests::Wire::over(stream);
+    let head = String::from_utf8(product.until(b"\r\n\r\n").await).unwrap();
+    for line in ["x-tenant: acme\r\n", "x-product: other\r\n", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"] {
+        assert!(head.contains(line), "{line} in {head}");
+    }
+    let opened = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nserver: old/1.0\r\n\
+                  sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    product.send(opened).await;
+    let answer = String::from_utf8(client.until(b"\r\n\r\n").await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("sec-websocket-accept: "), "{answer}");
+    assert!(!answer.contains("server:"), "{answer}");
+    // A short text frame of the server's, whole.
+    product.send(b"\x81\x02hi").await;
+    assert_eq!(client.exactly(4).await, b"\x81\x02hi");
+}
