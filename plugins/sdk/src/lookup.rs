@@ -88,7 +88,7 @@ mod tests {
     fn found(url: &str, cookie: &str) -> Result<Vec<String>, &'static str> {
         let edits = FakeRequest::post(url).header("cookie", cookie).on_request::<Finder>("{}");
         let text = |edit| match edit {
-            Edit::Set(_, value) => String::from_utf8(value).unwrap(),
+            Edit::Set(_, value) => String::from_utf8(value).expect("text"),
             other => panic!("{other:?}"),
         };
         edits.map(|edits| edits.into_iter().map(text).collect()).map_err(|refusal| refusal.code)
