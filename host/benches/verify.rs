@@ -22,6 +22,7 @@ use tollgate::cli::plugin_build::{self, Progress};
 use tollgate::config::plan;
 use tollgate::plugin::Roles;
 use tollgate::plugin::call::Binding;
+use tollgate::plugin::component::Kind;
 use tollgate::plugin::engine::Engine;
 use tollgate::plugin::registry::{Observer, Plugins};
 use tollgate::plugin::request::{Protocol, RequestView};
@@ -82,7 +83,8 @@ fn built() -> PathBuf {
 }
 
 async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Binding> {
-    let limits = plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse };
+    let limits =
+        plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse, compare: 0 };
     let plan = plan::Plugins {
         directory: directory.to_owned(),
         sources: Vec::new(),
@@ -94,7 +96,7 @@ async fn verifier(engine: &Arc<Engine>, directory: &Path, reuse: u32) -> Arc<Bin
     let secret = Secret { name: "signing".into(), values: [value].into() };
     let roles: Roles = [("signing".to_owned(), secret)].into();
     let name = PluginName::new("github").expect("a name");
-    let binding = plugins.bind(&name, &serde_json::Map::new(), Arc::new(roles));
+    let binding = plugins.bind(&name, Kind::Verifier, "bench", &serde_json::Map::new(), Arc::new(roles));
     plugins.scan().await;
     binding
 }

@@ -266,7 +266,12 @@ async fn routes_products_and_plugins_are_told_without_secrets() {
     assert_eq!(products["products"][0]["upstreams"], upstreams);
     assert_eq!(products["products"][0]["breaker"], "closed");
     let plugins = gateway.get("/api/plugins").await.json();
-    assert_eq!(plugins["plugins"], json!([{ "name": "stripe", "live": null, "refused": null, "routes": ["hooks"] }]));
+    assert_eq!(
+        plugins["plugins"],
+        json!([{
+            "name": "stripe", "live": null, "refused": null, "previous": null, "parked_until": null, "routes": ["hooks"],
+        }])
+    );
     let config = gateway.get("/api/config").await.json();
     assert_eq!(config["generation"], 1);
     assert!(config["file"].as_str().expect("a file").ends_with("tollgate.toml"));

@@ -2,16 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod authoring;
 mod delivery;
 mod disk;
 mod examples;
 mod front_door;
+mod gate;
 mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
 mod observability;
 mod pack;
+mod plugins;
 mod process;
 mod proxied;
 mod reload;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tollgate::base::names::PluginName;
 use tollgate::base::sizes::ByteSize;
 use tollgate::config::plan;
+use tollgate::plugin::component::Kind;
 use tollgate::plugin::engine::Engine;
 use tollgate::plugin::registry::{Observer, Plugins};
 use tollgate::plugin::vectors;
@@ -31,7 +32,8 @@ async fn the_whole_packs_vectors_hold_as_components() {
     for name in &pack {
         std::fs::copy(plugins::component(name), directory.path().join(format!("{name}.wasm"))).unwrap();
     }
-    let limits = plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1 };
+    let limits =
+        plan::PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1, compare: 0 };
     let plan = plan::Plugins {
         directory: directory.path().to_owned(),
         sources: Vec::new(),
@@ -45,7 +47,7 @@ async fn the_whole_packs_vectors_hold_as_components() {
     for name in &pack {
         let plugin = PluginName::new(name).unwrap();
         for vector in vectors::read(&plugins::vectors(name)).unwrap() {
-            let verifier = live.bind(&plugin, &vector.options, Arc::new(vector.roles()));
+            let verifier = live.bind(&plugin, Kind::Verifier, name, &vector.options, Arc::new(vector.roles()));
             let problems = live.problems(&verifier).await;
             let came = if problems.is_empty() { vector.check(&verifier).await } else { Err(format!("{problems:?}")) };
             if let Err(why) = came {

@@ -124,6 +124,26 @@ impl TestGateway {
         self.request(Method::POST, path, &signed.headers, signed.body.clone()).await
     }
 
+    /// Where its admin listener listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.app.admin()
+    }
+
+    /// One request to its admin listener, as an operator sends it.
+    pub async fn admin(&self, method: Method, path: &str) -> Answer {
+        let opened = soon("a connection", Connection::open(self.admin_address())).await;
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        let mut connection = opened.expect("the admin listener accepts");
+        soon("an answer", connection.request(method, path, &json, Bytes::new())).await.expect("an answer")
+    }
+
+    /// How a plugin stands, as the admin listener tells it.
+    pub async fn plugin(&self, name: &str) -> serde_json::Value {
+        let told = self.admin(Method::GET, "/api/plugins").await.json();
+        let plugins = told["plugins"].as_array().into_iter().flatten();
+        plugins.clone().find(|plugin| plugin["name"] == name).cloned().unwrap_or_default()
+    }
+
     /// Every delivery in the log, newest event first.
     pub async fn events(&self) -> Vec<DeliveryRow> {
         let page = self.store().list(&Filter::default(), None, 500).await.expect("the log is read");

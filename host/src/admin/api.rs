@@ -91,9 +91,11 @@ impl Admin {
             }
             Endpoint::Routes => json(&view::routes(&parts.current.load())),
             Endpoint::Products => json(&view::products(&parts.current.load())),
-            Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(), &parts.current.load())),
+            Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(parts.clock.now()), &parts.current.load())),
             Endpoint::Config => json(&view::config(&parts.current.load(), &parts.file)),
-            Endpoint::Reload | Endpoint::Bulk(_) | Endpoint::One(..) => return Err(Refused::method("POST")),
+            Endpoint::Reload | Endpoint::Bulk(_) | Endpoint::One(..) | Endpoint::Rollback(_) | Endpoint::Force(_) => {
+                return Err(Refused::method("POST"));
+            }
         })
     }
 
@@ -111,6 +113,16 @@ impl Admin {
             Endpoint::One(action, id) => {
                 let Nothing {} = parsed(&body)?;
                 self.one(action, query::event(id)?).await
+            }
+            Endpoint::Rollback(name) => {
+                let Nothing {} = parsed(&body)?;
+                let back = self.parts.plugins.rollback(&query::plugin(name)?).await?;
+                Ok(json(&json!({ "sha256": back.digest.to_string(), "file_written": back.written })))
+            }
+            Endpoint::Force(name) => {
+                let Nothing {} = parsed(&body)?;
+                let digest = self.parts.plugins.force(&query::plugin(name)?).await?;
+                Ok(json(&json!({ "sha256": digest.to_string() })))
             }
             Endpoint::Index
             | Endpoint::Live

@@ -24,6 +24,8 @@ GET  /api/jobs/{id}            how a job stands
 GET  /api/routes
 GET  /api/products
 GET  /api/plugins
+POST /api/plugins/{name}/rollback  {}
+POST /api/plugins/{name}/force     {}
 GET  /api/config
 POST /api/reload               {}
 ";
@@ -42,6 +44,8 @@ pub(super) enum Endpoint<'a> {
     Routes,
     Products,
     Plugins,
+    Rollback(&'a str),
+    Force(&'a str),
     Config,
     Reload,
     Bulk(Action),
@@ -70,6 +74,8 @@ impl<'a> Endpoint<'a> {
             ["api", "routes"] => Self::Routes,
             ["api", "products"] => Self::Products,
             ["api", "plugins"] => Self::Plugins,
+            ["api", "plugins", name, "rollback"] => Self::Rollback(name),
+            ["api", "plugins", name, "force"] => Self::Force(name),
             ["api", "config"] => Self::Config,
             ["api", "reload"] => Self::Reload,
             _ => return None,
@@ -77,7 +83,7 @@ impl<'a> Endpoint<'a> {
     }
 
     fn changes(self) -> bool {
-        matches!(self, Self::Reload | Self::Bulk(_) | Self::One(..))
+        matches!(self, Self::Reload | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_))
     }
 
     /// Who may. Probes carry no token.
@@ -94,7 +100,7 @@ impl<'a> Endpoint<'a> {
             | Self::Products
             | Self::Plugins
             | Self::Config => Role::Reader,
-            Self::Reload | Self::Bulk(_) | Self::One(..) => Role::Operator,
+            Self::Reload | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_) => Role::Operator,
         }
     }
 
@@ -125,7 +131,13 @@ mod tests {
 
     #[test]
     fn what_changes_something_needs_an_operator_and_post() {
-        for path in ["/api/reload", "/api/events/drop", "/api/events/x/replay"] {
+        for path in [
+            "/api/reload",
+            "/api/events/drop",
+            "/api/events/x/replay",
+            "/api/plugins/x/rollback",
+            "/api/plugins/x/force",
+        ] {
             let endpoint = Endpoint::find(path).expect("there");
             assert_eq!(endpoint.needs(false), Role::Operator, "{path}");
             assert!(endpoint.check_method(&Method::POST).is_ok());

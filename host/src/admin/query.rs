@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::refused::Refused;
 use crate::base::clock::Timestamp;
 use crate::base::ids::EventId;
+use crate::base::names::PluginName;
 use crate::store::{DeliveryState, Filter};
 
 /// Deliveries on a page unless said otherwise, and at most.
@@ -107,6 +108,11 @@ impl Wanted {
 /// An event's id out of a path.
 pub(super) fn event(text: &str) -> Result<EventId, Refused> {
     EventId::parse(text).ok_or_else(|| Refused::parameter("expected an event id: evt_ and 32 hex digits"))
+}
+
+/// A plugin's name out of a path.
+pub(super) fn plugin(text: &str) -> Result<PluginName, Refused> {
+    PluginName::new(text).ok_or_else(|| Refused::parameter("expected a plugin's name"))
 }
 
 fn pairs(query: &str) -> Result<Vec<(String, String)>, Refused> {

@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::config::problem::Problems;
+use crate::plugin::gate::Unmet;
 use crate::store::StoreError;
 use crate::upstream::body::Outgoing;
 
@@ -63,6 +64,15 @@ impl Refused {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         response
+    }
+}
+
+impl From<Unmet> for Refused {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::Unknown => Self::unknown("no such plugin"),
+            Unmet::Impossible(why) => Self::new(StatusCode::CONFLICT, "state", why),
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::Parts;
-use crate::plugin::component::WIT;
 use crate::store::{DeliveryState, Stats};
 
 /// Looks at what is only counted when asked for. One at a time: series that are cleared and set again must not be read
@@ -41,11 +40,20 @@ fn queue(parts: &Parts, stats: &Stats) {
 }
 
 fn plugins(parts: &Parts) {
-    let info = &parts.metrics.plugin_info;
-    info.reset();
-    for status in parts.plugins.status() {
-        if let Some(plugin) = &status.live {
-            info.with_label_values(&[status.name.as_str(), &plugin.digest.to_string(), WIT]).set(1);
-        }
+    let metrics = &parts.metrics;
+    metrics.plugin_info.reset();
+    let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    for status in parts.plugins.status(parts.clock.now()) {
+        let name = status.name.as_str();
+        metrics.plugin_parked.with_label_values(&[name]).set(status.parked.is_some().into());
+        let (instances, peak) = match &status.live {
+            Some(plugin) => {
+                metrics.plugin_info.with_label_values(&[name, &plugin.digest.to_string(), &plugin.wit]).set(1);
+                (plugin.usage.instances(), plugin.usage.memory_peak())
+            }
+            None => (0, 0),
+        };
+        metrics.plugin_instances.with_label_values(&[name]).set(whole(instances));
+        metrics.plugin_memory_peak.with_label_values(&[name]).set(whole(peak));
     }
 }

@@ -11,7 +11,7 @@ use crate::config::plan::{HeaderPredicate, UpstreamUrl};
 use crate::gateway::product::{Backend, Product};
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
-use crate::plugin::component::{Role, Setting, WIT};
+use crate::plugin::component::{Role, Setting};
 use crate::plugin::registry::Status;
 use crate::store::{Attempt, DeliveryRow, EventDetail, Page};
 use crate::upstream::Room;
@@ -130,6 +130,12 @@ pub(super) fn plugins(plugins: &[Status], gateway: &Gateway) -> Value {
     json!({ "plugins": plugins.iter().map(|status| plugin(status, gateway)).collect::<Vec<_>>() })
 }
 
+/// Every plugin that a route asks, in order.
+fn asked(route: &Route) -> impl Iterator<Item = &PluginName> {
+    let chain = route.chain.iter().flat_map(|chain| &chain.links).map(|link| link.plugin.name());
+    verifier(route).into_iter().chain(chain)
+}
+
 fn verifier(route: &Route) -> Option<&PluginName> {
     match &route.target {
         Target::Webhook(intake) => Some(intake.verifier.name()),
@@ -145,6 +151,7 @@ fn route(entry: &Entry<Arc<Route>>) -> Value {
         HeaderPredicate::Equals(_) => json!({ "name": name.as_str(), "equals": REDACTED }),
     };
     let verifier = verifier(&entry.target).map(PluginName::as_str);
+    let plugins: Vec<_> = asked(&entry.target).map(PluginName::as_str).collect();
     json!({
         "name": entry.name.as_str(),
         "listeners": matcher.listeners.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
@@ -155,6 +162,7 @@ fn route(entry: &Entry<Arc<Route>>) -> Value {
         "product": entry.target.product.name.as_str(),
         "kind": if verifier.is_some() { "webhook" } else { "proxy" },
         "verifier": verifier,
+        "plugins": plugins,
     })
 }
 
@@ -193,21 +201,34 @@ fn plugin(status: &Status, gateway: &Gateway) -> Value {
             "kind": plugin.kind.as_str(),
             "sha256": plugin.digest.to_string(),
             "size": plugin.size,
-            "wit": WIT,
+            "wit": plugin.wit,
             "source": about.source,
             "handshake": about.handshake,
             "methods": about.methods,
             "roles": about.roles.iter().map(role).collect::<Vec<_>>(),
             "settings": about.settings.iter().map(setting).collect::<Vec<_>>(),
+            "imports": plugin.imports,
+            "instances": plugin.usage.instances(),
+            "memory_peak_bytes": plugin.usage.memory_peak(),
         })
     });
-    let refused = status
-        .refused
-        .as_ref()
-        .map(|(digest, why)| json!({ "sha256": digest.map(|digest| digest.to_string()), "reason": why }));
-    let users = gateway.routes.iter().filter(|entry| verifier(&entry.target) == Some(&status.name));
+    let refused = status.refused.as_ref().map(|refused| {
+        json!({
+            "sha256": refused.digest.map(|digest| digest.to_string()),
+            "reason": refused.why,
+            "may_be_forced": refused.may_be_forced,
+        })
+    });
+    let users = gateway.routes.iter().filter(|entry| asked(&entry.target).any(|name| *name == status.name));
     let routes: Vec<&str> = users.map(|entry| entry.name.as_str()).collect();
-    json!({ "name": status.name.as_str(), "live": live, "refused": refused, "routes": routes })
+    json!({
+        "name": status.name.as_str(),
+        "live": live,
+        "refused": refused,
+        "previous": status.previous.map(|digest| json!({ "sha256": digest.to_string() })),
+        "parked_until": status.parked.map(|until| until.to_string()),
+        "routes": routes,
+    })
 }
 
 /// Which configuration serves; its text and its secrets are nobody's business here.

@@ -1,7 +1,7 @@
 //! What serves, and how it is replaced: a reload builds the next generation beside the live one, checks it, and swaps it
 //! in with one step. A bad one changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +16,14 @@ use crate::base::clock::Clock;
 use crate::base::drain::Drain;
 use crate::base::names::{PluginName, ProductName, RouteName, SecretName};
 use crate::base::secret::Secret;
-use crate::config::plan::{ListenerTls, Plan};
+use crate::config::plan::{self, ListenerTls, Plan};
 use crate::config::problem::{Problem, Problems};
 use crate::edge::{Edge, Entrances, Served, Sockets, Unbound};
 use crate::gateway::build::{self, Ground};
-use crate::gateway::{Current, Gateway, Target};
+use crate::gateway::routes::Entry;
+use crate::gateway::{Current, Gateway, Route, Target};
 use crate::net::workers::Workers;
+use crate::plugin::call::Binding;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Observer, Plugins};
 use crate::store::{DeliveryState, EventStore};
@@ -309,29 +311,39 @@ fn needs_restart(before: &Plan, after: &Plan) -> Result<(), Problems> {
 async fn fit(plan: &Plan, gateway: &Gateway, plugins: &Plugins) -> Result<(), Problems> {
     let mut problems: Vec<Problem> = Vec::new();
     for entry in gateway.routes.iter() {
-        let Target::Webhook(intake) = &entry.target.target else { continue };
-        for problem in plugins.problems(&intake.verifier).await {
-            let key = match &problem {
-                registry::Problem::Missing(_) => continue,
-                registry::Problem::Kind(_) => "verifier",
-                registry::Problem::UnknownRole(..) | registry::Problem::MissingRole(_) => "secrets",
-                registry::Problem::Option(_) => "options",
-            };
-            let at = format!("route.{}.webhook.{key}", entry.name);
-            let message = format!("the plugin {} does not accept this: {problem}", intake.verifier.name());
-            problems.push(plan.source.problem_with(&at, message));
+        for (table, binding) in uses(&entry.target) {
+            for problem in plugins.problems(binding).await {
+                if matches!(problem, registry::Problem::Missing(_)) {
+                    continue;
+                }
+                let at = format!("route.{}.{table}.{}", entry.name, problem.key(binding.kind()));
+                let message = format!("the plugin {} does not accept this: {problem}", binding.name());
+                problems.push(plan.source.problem_with(&at, message));
+            }
         }
     }
     Problems::new(problems).or(())
 }
 
+/// Every use that a route makes of a plugin, and the table it is written in.
+fn uses(route: &Route) -> Vec<(String, &Arc<Binding>)> {
+    let verifier = match &route.target {
+        Target::Webhook(intake) => Some(("webhook".to_owned(), &intake.verifier)),
+        Target::Proxy(_) => None,
+    };
+    let links = route.chain.iter().flat_map(|chain| chain.links.iter().enumerate());
+    verifier.into_iter().chain(links.map(|(nth, link)| (format!("plugin[{nth}]"), &link.plugin))).collect()
+}
+
 /// Where events may be delivered.
 fn served(gateway: &Gateway) -> Vec<(RouteName, ProductName)> {
-    let webhooks = gateway.routes.iter().filter_map(|entry| match &entry.target.target {
-        Target::Webhook(intake) => Some((entry.name.clone(), intake.product.name.clone())),
-        Target::Proxy(_) => None,
-    });
-    webhooks.collect()
+    let webhooks = gateway.routes.iter().filter(|entry| matches!(entry.target.target, Target::Webhook(_)));
+    let to = |entry: &Entry<Arc<Route>>| {
+        let chosen = entry.target.chain.iter().flat_map(|chain| chain.candidates());
+        let products: BTreeSet<_> = std::iter::once(&entry.target.product.name).chain(chosen).cloned().collect();
+        products.into_iter().map(|product| (entry.name.clone(), product)).collect::<Vec<_>>()
+    };
+    webhooks.flat_map(to).collect()
 }
 
 fn prepare(metrics: &Metrics, plan: &Plan, secrets: &BTreeMap<SecretName, Secret>) {
@@ -340,7 +352,7 @@ fn prepare(metrics: &Metrics, plan: &Plan, secrets: &BTreeMap<SecretName, Secret
     };
     metrics.prepare(&Known {
         products: plan.products.keys().map(ProductName::as_str).collect(),
-        plugins: webhooks().map(|(_, plugin)| plugin).collect(),
+        plugins: plan.routes.values().flat_map(plan::Route::plugins).map(PluginName::as_str).collect(),
         webhooks: webhooks().collect(),
         secrets: secrets.iter().map(|(name, secret)| (name.as_str(), secret.values.len())).collect(),
         states: DeliveryState::ALL.iter().map(|state| state.as_str()).collect(),

@@ -1,6 +1,6 @@
 //! `tollgate check`: every problem at once, in the configuration, its secrets, its certificates and its plugins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use crate::app::Surroundings;
 use crate::base::clock::Clock;
 use crate::base::names::{PluginName, SecretName};
 use crate::base::secret::Secret;
-use crate::config::plan::{Plan, PluginOverride, Webhook};
+use crate::config::plan::{Plan, PluginOverride, Route, Webhook};
 use crate::config::problem::{Problem, Problems};
 use crate::net::tls::Tls;
 use crate::plugin::Roles;
 use crate::plugin::call::Binding;
+use crate::plugin::component::Kind;
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{self, Observer, Plugins, Status};
 use crate::telemetry::labels::PluginReload;
@@ -119,43 +120,53 @@ pub(super) async fn plugins(plan: &Plan) -> Result<Arc<Plugins>, String> {
     Ok(plugins)
 }
 
-/// A route's plugin with the route's options and roles. Roles have no values: which there are is all that is checked,
-/// and a missing secret must not hide what else is wrong.
+/// A route's verifier with the route's options and roles.
 pub(super) fn bind(plugins: &Plugins, webhook: &Webhook) -> Arc<Binding> {
+    plugins.bind(&webhook.verifier, Kind::Verifier, "", &webhook.options, without_values(&webhook.secrets))
+}
+
+/// Roles have no values: which there are is all that is checked, and a missing secret must not hide what else is wrong.
+fn without_values(secrets: &BTreeMap<String, SecretName>) -> Arc<Roles> {
     let no_values = |name: &SecretName| Secret { name: name.as_str().into(), values: Arc::new([]) };
-    let roles: Roles = webhook.secrets.iter().map(|(role, name)| (role.clone(), no_values(name))).collect();
-    plugins.bind(&webhook.verifier, &webhook.options, Arc::new(roles))
+    Arc::new(secrets.iter().map(|(role, name)| (role.clone(), no_values(name))).collect())
+}
+
+/// Every use that a route makes of a plugin, and the table it is written in.
+fn uses(plugins: &Plugins, route: &Route) -> Vec<(String, Arc<Binding>)> {
+    let verifier = route.webhook.as_ref().map(|webhook| ("webhook".to_owned(), bind(plugins, webhook)));
+    let chain = route.plugins.iter().enumerate().map(|(nth, of)| {
+        let kind = if of.candidates.is_empty() { Kind::Propagator } else { Kind::Router };
+        (format!("plugin[{nth}]"), plugins.bind(&of.plugin, kind, "", &of.options, without_values(&of.secrets)))
+    });
+    verifier.into_iter().chain(chain).collect()
 }
 
 async fn check_plugins(plan: &Plan, plugins: &Plugins) -> Vec<Problem> {
-    let live = plugins.status();
+    let live = plugins.status(Clock::System.now());
     let files: Vec<&str> = live.iter().map(|status| status.name.as_str()).collect();
     let mut problems = check_pins(plan, &live);
-    let webhooks = plan.routes.iter().filter_map(|(name, route)| Some((name, route.webhook.as_ref()?)));
     let mut used = BTreeSet::new();
-    for (name, webhook) in webhooks {
-        let verifier = &webhook.verifier;
-        used.insert(verifier);
-        if is_off_its_pin(plan, &live, verifier) {
+    for (route, table, binding) in plan
+        .routes
+        .iter()
+        .flat_map(|(name, route)| uses(plugins, route).into_iter().map(move |(table, binding)| (name, table, binding)))
+    {
+        let plugin = binding.name();
+        used.insert(plugin.clone());
+        if is_off_its_pin(plan, &live, plugin) {
             continue;
         }
-        for found in plugins.problems(&bind(plugins, webhook)).await {
-            let key = match &found {
-                registry::Problem::Missing(_) | registry::Problem::Kind(_) => "verifier".to_owned(),
-                registry::Problem::UnknownRole(role, _) => format!("secrets.{role}"),
-                registry::Problem::MissingRole(_) => "secrets".to_owned(),
-                registry::Problem::Option(option) => format!("options.{}", option.key),
-            };
-            let message = format!("plugin {verifier}: {found}");
-            let problem = plan.source.problem_with(&format!("route.{name}.webhook.{key}"), message);
-            let absent = matches!(found, registry::Problem::Missing(_)) && !files.contains(&verifier.as_str());
-            problems.push(if absent { problem.help(advice(plan, verifier, &files)) } else { problem });
+        for found in plugins.problems(&binding).await {
+            let at = format!("route.{route}.{table}.{}", found.key(binding.kind()));
+            let problem = plan.source.problem_with(&at, format!("plugin {plugin}: {found}"));
+            let absent = matches!(found, registry::Problem::Missing(_)) && !files.contains(&plugin.as_str());
+            problems.push(if absent { problem.help(advice(plan, plugin, &files)) } else { problem });
         }
     }
     let broken =
         live.iter().filter(|status| !used.contains(&status.name) && !is_off_its_pin(plan, &live, &status.name));
     problems.extend(broken.filter_map(|status| {
-        let (_, why) = status.refused.as_ref()?;
+        let why = &status.refused.as_ref()?.why;
         let file = plan.plugins.directory.join(format!("{}.wasm", status.name));
         Some(Problem::with_file(&file, why).help("no route uses it; mend it or take it away"))
     }));
@@ -163,13 +174,13 @@ async fn check_plugins(plan: &Plan, plugins: &Plugins) -> Vec<Problem> {
 }
 
 /// What to do about a plugin whose file is not there.
-fn advice(plan: &Plan, verifier: &PluginName, files: &[&str]) -> String {
+fn advice(plan: &Plan, plugin: &PluginName, files: &[&str]) -> String {
     const NEAR: f64 = 0.75;
-    let likeness = |file: &&&str| strsim::jaro_winkler(file, verifier.as_str());
+    let likeness = |file: &&&str| strsim::jaro_winkler(file, plugin.as_str());
     let nearest = files.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|file| likeness(file) >= NEAR);
     match nearest {
         Some(file) => format!("did you mean `{file}`?"),
-        None => format!("put {verifier}.wasm into {}", plan.plugins.directory.display()),
+        None => format!("put {plugin}.wasm into {}", plan.plugins.directory.display()),
     }
 }
 
@@ -180,7 +191,7 @@ fn check_pins(plan: &Plan, live: &[Status]) -> Vec<Problem> {
         let status = live.iter().find(|status| status.name == *name);
         let why = match status {
             None => format!("there is no file {name}.wasm in {}", plan.plugins.directory.display()),
-            Some(_) if is_off_its_pin(plan, live, name) => status?.refused.as_ref()?.1.clone(),
+            Some(_) if is_off_its_pin(plan, live, name) => status?.refused.as_ref()?.why.clone(),
             Some(_) => return None,
         };
         Some(plan.source.problem_with(&format!("plugin.{name}.sha256"), format!("plugin {name}: {why}")))
@@ -192,6 +203,6 @@ fn check_pins(plan: &Plan, live: &[Status]) -> Vec<Problem> {
 fn is_off_its_pin(plan: &Plan, live: &[Status], name: &PluginName) -> bool {
     let pinned = plan.plugins.overrides.get(name).and_then(|own| own.sha256);
     let status = live.iter().find(|status| status.name == *name);
-    let found = status.and_then(|status| status.refused.as_ref()).and_then(|(digest, _)| *digest);
+    let found = status.and_then(|status| status.refused.as_ref()).and_then(|refused| refused.digest);
     pinned.is_some_and(|pinned| found.is_some_and(|found| found != pinned))
 }

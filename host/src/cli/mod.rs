@@ -8,5 +8,6 @@ pub mod events;
 pub mod explain;
 pub mod plugin;
 pub mod plugin_build;
+pub mod plugin_new;
 pub mod run;
 mod terminal;

@@ -1,4 +1,4 @@
-//! `tollgate plugin build|inspect|test`.
+//! `tollgate plugin new|build|inspect|test`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,10 +9,12 @@ use serde_json::json;
 
 use super::command::EXIT_USAGE;
 use super::plugin_build::{self, Progress};
+use super::plugin_new::{self, Language, NewKind};
+use crate::base::clock::Clock;
 use crate::base::names::PluginName;
 use crate::base::sizes::ByteSize;
 use crate::config::plan;
-use crate::plugin::component::{Plugin, WIT};
+use crate::plugin::component::{Kind, Plugin};
 use crate::plugin::engine::Engine;
 use crate::plugin::registry::{Observer, Plugins};
 use crate::plugin::vectors::{self, Level, Vector};
@@ -25,6 +27,18 @@ const DEADLINE: Duration = Duration::from_millis(100);
 /// `tollgate plugin …`
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Make a plugin that builds, with vectors that hold
+    New {
+        /// Its name, and the folder's
+        #[arg(value_parser = plugin_name)]
+        name: PluginName,
+        /// What it does
+        #[arg(long)]
+        kind: NewKind,
+        /// What it is written in
+        #[arg(long, default_value = "rust")]
+        lang: Language,
+    },
     /// Build sources into components
     Build {
         /// Plugins, or folders of plugins
@@ -42,7 +56,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run a verifier against recorded requests
+    /// Run a plugin against recorded requests
     Test {
         /// The component
         file: PathBuf,
@@ -60,8 +74,14 @@ fn option(text: &str) -> Result<(String, serde_json::Value), String> {
     Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
+fn plugin_name(text: &str) -> Result<PluginName, &'static str> {
+    PluginName::new(text)
+        .ok_or("a name begins with a-z or 0-9 and goes on with a-z, 0-9, `_` and `-`, 63 characters at most")
+}
+
 pub(super) async fn run(command: Command) -> ExitCode {
     let done = match command {
+        Command::New { name, kind, lang } => make(&name, kind, lang),
         Command::Build { directories, out } => build(directories, out).await,
         Command::Inspect { file, json } => inspect(&file, json).await,
         Command::Test { file, vectors, options } => test(&file, &vectors, options).await,
@@ -83,6 +103,14 @@ impl Failed {
     fn running(message: impl std::fmt::Display) -> Self {
         Self(ExitCode::FAILURE, message.to_string())
     }
+}
+
+fn make(name: &PluginName, kind: NewKind, language: Language) -> Result<ExitCode, Failed> {
+    plugin_new::make(Path::new("."), name, kind, language).map_err(Failed::running)?;
+    println!("{name}/src/lib.rs     what it does");
+    println!("{name}/vectors.jsonl  what it must answer");
+    println!("{name}/README.md      how to test, build and use it: cd {name} && cargo test");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn build(directories: Vec<PathBuf>, out: Option<PathBuf>) -> Result<ExitCode, Failed> {
@@ -112,7 +140,7 @@ async fn inspect(file: &Path, as_json: bool) -> Result<ExitCode, Failed> {
     let about = &plugin.about;
     println!("name        {}", about.name);
     println!("kind        {}", plugin.kind);
-    println!("wit         {WIT}");
+    println!("wit         {}", plugin.wit);
     println!("source      {}", about.source);
     println!("size        {} bytes", plugin.size);
     println!("sha256      {}", plugin.digest);
@@ -141,7 +169,7 @@ fn described(plugin: &Plugin) -> serde_json::Value {
     json!({
         "name": about.name,
         "kind": plugin.kind.as_str(),
-        "wit": WIT,
+        "wit": plugin.wit,
         "source": about.source,
         "size": plugin.size,
         "sha256": plugin.digest.to_string(),
@@ -171,7 +199,7 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     let directory = tempfile::tempdir().map_err(Failed::running)?;
     std::fs::copy(file, directory.path().join("plugin.wasm")).map_err(|error| Failed::usage(file, error))?;
     let engine = Engine::new(None).map_err(|error| Failed::running(format!("{error:#}")))?;
-    let limits = plan::PluginLimits { memory: MEMORY, deadline: DEADLINE, reuse: 1 };
+    let limits = plan::PluginLimits { memory: MEMORY, deadline: DEADLINE, reuse: 1, compare: 0 };
     let plan = plan::Plugins {
         directory: directory.path().to_owned(),
         sources: Vec::new(),
@@ -180,9 +208,16 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     };
     let plugins = Plugins::new(engine, plan, Box::new(Silent));
     plugins.scan().await;
+    let name = PluginName::new("plugin").ok_or_else(|| Failed::running("`plugin` is a name"))?;
+    let status = plugins.status(Clock::System.now()).into_iter().find(|status| status.name == name);
+    let kind = match status.map(|status| (status.live, status.refused)) {
+        Some((Some(plugin), _)) => plugin.kind,
+        Some((None, Some(refused))) => return Err(Failed::running(format!("{}: {}", file.display(), refused.why))),
+        _ => return Err(Failed::running(format!("{}: it did not load", file.display()))),
+    };
     let (mut passed, mut failed, mut lax) = (0, 0, 0);
     for vector in &list {
-        match (check(vector, &plugins).await, vector.level) {
+        match (check(vector, &name, kind, &plugins).await, vector.level) {
             (Ok(()), _) => passed += 1,
             (Err(why), Level::Must) => {
                 failed += 1;
@@ -201,9 +236,8 @@ async fn test(file: &Path, vectors: &Path, options: Vec<(String, serde_json::Val
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn check(vector: &Vector, plugins: &Plugins) -> Result<(), String> {
-    let name = PluginName::new("plugin").ok_or("`plugin` is a name")?;
-    let verifier = plugins.bind(&name, &vector.options, Arc::new(vector.roles()));
+async fn check(vector: &Vector, name: &PluginName, kind: Kind, plugins: &Plugins) -> Result<(), String> {
+    let verifier = plugins.bind(name, kind, "", &vector.options, Arc::new(vector.roles()));
     let problems = plugins.problems(&verifier).await;
     if !problems.is_empty() {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

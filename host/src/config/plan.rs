@@ -238,6 +238,8 @@ pub struct PluginLimits {
     pub deadline: Duration,
     /// Calls an instance serves; 1 is a fresh one each call.
     pub reuse: u32,
+    /// The last requests of each route that are kept, for a changed file to be compared by; 0 is none.
+    pub compare: usize,
 }
 
 /// `[plugin.NAME]`
@@ -461,8 +463,46 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// What it adds of its own.
     pub policy: Policy,
+    /// The plugins it asks, in order.
+    pub plugins: Vec<PluginUse>,
     /// There when it takes webhooks.
     pub webhook: Option<Webhook>,
+}
+
+impl Route {
+    /// Every plugin that it asks.
+    pub fn plugins(&self) -> impl Iterator<Item = &PluginName> {
+        let verifier = self.webhook.iter().map(|webhook| &webhook.verifier);
+        verifier.chain(self.plugins.iter().map(|plugin| &plugin.plugin))
+    }
+
+    /// Every product that its requests may go to.
+    pub fn products(&self) -> impl Iterator<Item = &ProductName> {
+        let candidates = self.plugins.iter().flat_map(|plugin| &plugin.candidates);
+        std::iter::once(&self.product).chain(candidates.map(|candidate| &candidate.product))
+    }
+}
+
+/// `[[route.NAME.plugin]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginUse {
+    /// Which.
+    pub plugin: PluginName,
+    /// The plugin's role → the secret.
+    pub secrets: BTreeMap<String, SecretName>,
+    /// The plugin's settings.
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// What a router may choose among; empty for a propagator.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A product that a router may choose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub product: ProductName,
+    /// The route's, resolved against this product's.
+    pub timeouts: Timeouts,
 }
 
 /// Which requests a route serves.

@@ -411,8 +411,18 @@ pub(super) fn places(document: &DeTable<'_>) -> BTreeMap<String, Span> {
     fn walk(table: &DeTable<'_>, path: &str, places: &mut BTreeMap<String, Span>) {
         for (key, value) in table {
             let path = join(path, key.get_ref());
-            if let DeValue::Table(inner) = value.get_ref() {
-                walk(inner, &path, places);
+            match value.get_ref() {
+                DeValue::Table(inner) => walk(inner, &path, places),
+                DeValue::Array(elements) => {
+                    for (nth, element) in elements.iter().enumerate() {
+                        let path = format!("{path}[{nth}]");
+                        if let DeValue::Table(inner) = element.get_ref() {
+                            walk(inner, &path, places);
+                        }
+                        places.insert(path, element.span().into());
+                    }
+                }
+                _ => {}
             }
             places.insert(path, value.span().into());
         }

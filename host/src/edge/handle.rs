@@ -16,7 +16,7 @@ use crate::exchange::body::Body;
 use crate::exchange::cors::Crossing;
 use crate::exchange::error::RequestError;
 use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
-use crate::exchange::{Exchange, Peer, cors, headers, respond};
+use crate::exchange::{Exchange, Peer, cors, headers, plugins, respond};
 use crate::gateway::routes::{Asked, Miss, RouteTable};
 use crate::gateway::{Current, Gateway, Route, Target};
 use crate::net::entrance::Origin;
@@ -127,14 +127,41 @@ impl Handler {
             return Ok(answer);
         }
         admit(&exchange)?;
+        if exchange.route.chain.is_some() && matches!(exchange.route.target, Target::Proxy(_)) {
+            return Box::pin(self.guided(exchange, request, access)).await;
+        }
+        self.pass(&exchange, request).await
+    }
+
+    /// As [`pass`](Self::pass), through the plugins of the route.
+    async fn guided(
+        &self,
+        mut exchange: Exchange,
+        mut request: Request<Incoming>,
+        access: &mut Access,
+    ) -> Result<Response<Body>, RequestError> {
+        let before = Arc::clone(&exchange.route);
+        let guided = plugins::on_request(&mut exchange, &mut request, self.clock.now()).await?;
+        if !Arc::ptr_eq(&before, &exchange.route) {
+            access.redirect(&exchange.route);
+        }
+        let mut response = self.pass(&exchange, request).await?;
+        if let Some(guided) = guided {
+            plugins::on_response(&exchange, &guided, &mut response, self.clock.now()).await?;
+        }
+        Ok(response)
+    }
+
+    /// To where the route leads.
+    async fn pass(&self, exchange: &Exchange, request: Request<Incoming>) -> Result<Response<Body>, RequestError> {
         match &exchange.route.target {
             Target::Proxy(product) if exchange.protocol == Protocol::Websocket => {
-                Box::pin(proxy::websocket::open(&exchange, product, request)).await
+                Box::pin(proxy::websocket::open(exchange, product, request)).await
             }
-            Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
+            Target::Proxy(product) => proxy::http::forward(exchange, product, request).await,
             Target::Webhook(_) if *request.method() == Method::CONNECT => Err(RequestError::Unsupported),
             // Boxed, so that the future of a plain request, which is moved with each of them, stays small.
-            Target::Webhook(intake) => Box::pin(self.webhooks.receive(&exchange, intake, request)).await,
+            Target::Webhook(intake) => Box::pin(self.webhooks.receive(exchange, intake, request)).await,
         }
     }
 

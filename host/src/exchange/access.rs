@@ -71,6 +71,12 @@ impl Access {
         self.route = Some(route);
     }
 
+    /// A router chose another product: `route` is the same with that one.
+    pub fn redirect(&mut self, route: &Arc<Route>) {
+        self.metrics.leave(self.protocol);
+        self.serve(Arc::clone(route), self.protocol);
+    }
+
     /// The product answered. `protocol` is what its response turned out to be.
     pub fn answered(&mut self, status: StatusCode, protocol: Protocol) {
         if protocol != self.protocol && self.route.is_some() {

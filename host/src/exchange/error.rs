@@ -175,7 +175,7 @@ impl RequestError {
             Self::Signature { status } => (*status, G::Unauthenticated, R::Signature, Client),
             Self::Stale { status } => (*status, G::Unauthenticated, R::Stale, Client),
             Self::InProgress { .. } => (S::CONFLICT, G::Aborted, R::InProgress, Client),
-            Self::Refused { status } => (*status, G::PermissionDenied, R::Refused, Client),
+            Self::Refused { status } => (*status, refused(*status), R::Refused, Client),
             Self::PluginFault => (S::SERVICE_UNAVAILABLE, G::Unavailable, R::PluginFault, Plugin),
             Self::Store { .. } => (S::SERVICE_UNAVAILABLE, G::Unavailable, R::Store, Gateway),
             Self::Upstream(error) => upstream(*error),
@@ -193,6 +193,17 @@ impl RequestError {
             Self::WebsocketsFull => Some(FULL_FOR),
             _ => None,
         }
+    }
+}
+
+/// What a plugin's refusal is to gRPC.
+fn refused(status: StatusCode) -> GrpcCode {
+    match status {
+        StatusCode::BAD_REQUEST => GrpcCode::InvalidArgument,
+        StatusCode::UNAUTHORIZED => GrpcCode::Unauthenticated,
+        StatusCode::NOT_FOUND => GrpcCode::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => GrpcCode::ResourceExhausted,
+        _ => GrpcCode::PermissionDenied,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod expect;
 pub mod headers;
 pub mod identity;
 pub mod linger;
+pub mod plugins;
 pub mod respond;
 pub mod silence;
 pub mod tunnel;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::identity::RequestId;
+use crate::base::names::ProductName;
 use crate::gateway::{Gateway, Route};
 use crate::telemetry::labels::Protocol;
 use crate::telemetry::trace::TraceContext;
@@ -49,6 +51,22 @@ pub struct Exchange {
     pub started: Instant,
     /// When it must be over.
     pub deadline: Option<Instant>,
+}
+
+impl Exchange {
+    /// Goes to another of the products that a router of the route may choose; its own is no other.
+    fn redirect(&mut self, product: &ProductName) {
+        let Some(other) = self.route.others.get(product).cloned() else { return };
+        let total = |route: &Route| route.timeouts.total.map(|total| self.started + total);
+        self.deadline = match (self.deadline, total(&other)) {
+            // What the client itself set goes on holding.
+            (Some(set), total_of_other) if Some(set) != total(&self.route) => {
+                Some(total_of_other.map_or(set, |total| total.min(set)))
+            }
+            (_, total_of_other) => total_of_other,
+        };
+        self.route = other;
+    }
 }
 
 /// Who asks.

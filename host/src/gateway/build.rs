@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::chain::{Chain, Link};
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::rate::Limiter;
@@ -13,6 +14,7 @@ use crate::base::names::{ProductName, RouteName, SecretName};
 use crate::base::secret::Secret;
 use crate::config::plan::{self, Plan};
 use crate::plugin::Roles;
+use crate::plugin::component::Kind;
 use crate::plugin::registry::Plugins;
 use crate::telemetry::product::NO_PRODUCT;
 use crate::telemetry::registry::Metrics;
@@ -38,7 +40,7 @@ pub struct Ground<'a> {
 /// The generation that `plan` describes. `previous` is the one that serves now.
 pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> Gateway {
     let webhook_products: BTreeSet<_> =
-        plan.routes.values().filter(|route| route.webhook.is_some()).map(|route| &route.product).collect();
+        plan.routes.values().filter(|route| route.webhook.is_some()).flat_map(plan::Route::products).collect();
     let before = |name: &ProductName| previous.and_then(|previous| previous.products.get(name));
     let product = |(name, product): (&ProductName, &plan::Product)| {
         let backend = backend(name, product, webhook_products.contains(name), plan, previous, ground);
@@ -97,17 +99,32 @@ fn backend(
     Backend::Upstream(same.unwrap_or_else(|| Arc::new(Upstream::new(wanted, ground.workers, ground.metrics))))
 }
 
-/// The secrets a route gives its plugin, by role.
-fn roles(webhook: &plan::Webhook, ground: &Ground<'_>) -> Roles {
-    let given = webhook.secrets.iter();
-    given.filter_map(|(role, name)| Some((role.clone(), ground.secrets.get(name)?.clone()))).collect()
+/// The secrets a route gives a plugin, by role.
+fn roles(secrets: &BTreeMap<String, SecretName>, ground: &Ground<'_>) -> Arc<Roles> {
+    let given = secrets.iter();
+    Arc::new(given.filter_map(|(role, name)| Some((role.clone(), ground.secrets.get(name)?.clone()))).collect())
+}
+
+type Products = BTreeMap<ProductName, Arc<Product>>;
+
+/// The plugins of a route.
+fn chain(name: &RouteName, route: &plan::Route, products: &Products, ground: &Ground<'_>) -> Option<Arc<Chain>> {
+    let link = |(nth, of): (usize, &plan::PluginUse)| {
+        let kind = if of.candidates.is_empty() { Kind::Propagator } else { Kind::Router };
+        let (place, roles) = (format!("{name}/{nth}"), roles(&of.secrets, ground));
+        let plugin = ground.plugins.bind(&of.plugin, kind, &place, &of.options, roles);
+        let candidates = of.candidates.iter().filter_map(|candidate| products.get(&candidate.product).cloned());
+        Link::new(plugin, candidates.collect(), ground.metrics)
+    };
+    let links: Vec<Link> = route.plugins.iter().enumerate().map(link).collect();
+    (!links.is_empty()).then(|| Arc::new(Chain { links }))
 }
 
 /// `None` cannot happen for a checked plan: it has every product its routes name.
 fn entry(
     name: &RouteName,
     route: &plan::Route,
-    products: &BTreeMap<ProductName, Arc<Product>>,
+    products: &Products,
     previous: Option<&Gateway>,
     ground: &Ground<'_>,
 ) -> Option<Entry<Arc<Route>>> {
@@ -116,7 +133,13 @@ fn entry(
     let target = match &route.webhook {
         None => Target::Proxy(Arc::clone(product)),
         Some(webhook) => {
-            let verifier = ground.plugins.bind(&webhook.verifier, &webhook.options, Arc::new(roles(webhook, ground)));
+            let verifier = ground.plugins.bind(
+                &webhook.verifier,
+                Kind::Verifier,
+                name.as_str(),
+                &webhook.options,
+                roles(&webhook.secrets, ground),
+            );
             if matcher.methods.is_empty() {
                 matcher.methods = webhook_methods(&verifier.methods());
             }
@@ -128,9 +151,42 @@ fn entry(
     let before = previous.and_then(|previous| previous.routes.get(name)).map(|entry| &entry.target);
     let limiter = route.policy.rate.map(|rate| limiter(rate, before));
     let websockets = Room::new(route.policy.websocket.sockets, before.map(|before| &before.websockets));
-    let policy = route.policy.clone();
-    let served = Route { name: name.clone(), product, timeouts, policy, limiter, websockets, target };
+    let mut served = Route {
+        name: name.clone(),
+        product,
+        timeouts,
+        policy: route.policy.clone(),
+        chain: chain(name, route, products, ground),
+        others: BTreeMap::new(),
+        limiter,
+        websockets,
+        target,
+    };
+    if route.webhook.is_none() {
+        served.others = others(&served, route, products);
+    }
     Some(Entry { name: name.clone(), matcher, target: Arc::new(served) })
+}
+
+/// `served` with each of the products that a router may choose instead of its own.
+fn others(served: &Route, route: &plan::Route, products: &Products) -> BTreeMap<ProductName, Arc<Route>> {
+    let candidates = route.plugins.iter().flat_map(|plugin| &plugin.candidates);
+    let other = |candidate: &plan::Candidate| {
+        let product = products.get(&candidate.product).filter(|product| product.name != route.product)?;
+        let other = Route {
+            name: served.name.clone(),
+            product: Arc::clone(product),
+            timeouts: candidate.timeouts.clone(),
+            policy: served.policy.clone(),
+            chain: served.chain.clone(),
+            others: BTreeMap::new(),
+            limiter: served.limiter.clone(),
+            websockets: served.websockets.clone(),
+            target: Target::Proxy(Arc::clone(product)),
+        };
+        Some((candidate.product.clone(), Arc::new(other)))
+    };
+    candidates.filter_map(other).collect()
 }
 
 /// The one that counts already, so that a reload gives nobody a second burst.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec};
+use prometheus::IntCounter;
 
+use super::calls::Calls;
 use super::product::Product;
 use crate::base::names::RouteName;
 use crate::config::plan;
 use crate::plugin::call::{Binding, Called};
 use crate::plugin::verdict::Verdict;
-use crate::telemetry::labels::{CallOutcome, FaultReason, Hook, WebhookOutcome};
+use crate::telemetry::labels::{CallOutcome, Hook, WebhookOutcome};
 use crate::telemetry::registry::Metrics;
 
 /// A webhook route, ready to take requests.
@@ -24,10 +25,7 @@ pub struct Intake {
     /// The plugin, with this route's options and secrets.
     pub verifier: Arc<Binding>,
     outcomes: [IntCounter; WebhookOutcome::COUNT],
-    calls: [IntCounter; CallOutcome::COUNT],
-    call_duration: Histogram,
-    faults: [IntCounter; FaultReason::COUNT],
-    secret_used: IntCounterVec,
+    calls: Calls,
 }
 
 impl Intake {
@@ -43,15 +41,8 @@ impl Intake {
             let outcome = WebhookOutcome::ALL[at].as_str();
             metrics.webhook_events.with_label_values(&[route.as_str(), plan.verifier.as_str(), outcome])
         });
-        let (plugin, hook) = (plan.verifier.as_str(), Hook::Verify.as_str());
-        let calls = std::array::from_fn(|at| {
-            metrics.plugin_calls.with_label_values(&[plugin, hook, CallOutcome::ALL[at].as_str()])
-        });
-        let faults =
-            std::array::from_fn(|at| metrics.plugin_faults.with_label_values(&[plugin, FaultReason::ALL[at].as_str()]));
-        let call_duration = metrics.plugin_call_duration.with_label_values(&[plugin, hook]);
-        let secret_used = metrics.webhook_secret_used.clone();
-        Self { route, product, plan, verifier, outcomes, calls, call_duration, faults, secret_used }
+        let calls = Calls::new(&plan.verifier, Hook::Verify, metrics);
+        Self { route, product, plan, verifier, outcomes, calls }
     }
 
     /// Counts what became of a request.
@@ -60,20 +51,11 @@ impl Intake {
     }
 
     /// Counts a call of the verifier.
-    pub fn called(&self, called: &Called) {
-        self.call_duration.observe(called.took.as_secs_f64());
-        let outcome = match &called.result {
-            Ok(Verdict::Accept(_)) => CallOutcome::Allow,
-            Ok(Verdict::Refuse(_)) => CallOutcome::Refuse,
-            Ok(Verdict::Respond(_)) => CallOutcome::Reply,
-            Err(fault) => {
-                self.faults[fault.reason().index()].inc();
-                CallOutcome::Fault
-            }
-        };
-        self.calls[outcome.index()].inc();
-        for (secret, slot) in &called.used {
-            self.secret_used.with_label_values(&[&**secret, slot.to_string().as_str()]).inc();
-        }
+    pub fn called(&self, called: &Called<Verdict>) {
+        self.calls.count(called, |verdict| match verdict {
+            Verdict::Accept(_) => CallOutcome::Allow,
+            Verdict::Refuse(_) => CallOutcome::Refuse,
+            Verdict::Respond(_) => CallOutcome::Reply,
+        });
     }
 }

@@ -2,6 +2,8 @@
 //! request loads it once and keeps it to its end, so a reload never changes a request half-way.
 
 pub mod build;
+pub mod calls;
+pub mod chain;
 pub mod intake;
 pub mod product;
 pub mod rate;
@@ -22,6 +24,7 @@ use ipnet::IpNet;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
+use self::chain::Chain;
 use self::intake::Intake;
 use self::product::{Backend, Product};
 use self::rate::Limiter;
@@ -104,6 +107,10 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// What it adds of its own.
     pub policy: Policy,
+    /// The plugins it asks, where it has any.
+    pub chain: Option<Arc<Chain>>,
+    /// The route as it is with each other product that a router may choose.
+    pub others: BTreeMap<ProductName, Arc<Self>>,
     /// There when it has a rate; carried over from generation to generation while that is unchanged.
     pub limiter: Option<Arc<Limiter>>,
     /// For its WebSockets.

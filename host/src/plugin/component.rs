@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, types::ComponentItem};
 
 use super::bindings::propagator::PropagatorPre;
@@ -11,6 +13,7 @@ use super::bindings::router::RouterPre;
 use super::bindings::setup;
 use super::bindings::verifier::VerifierPre;
 use super::engine::Engine;
+use super::hook::Exports;
 use super::instance::Slow;
 use super::state::State;
 use crate::base::digest::Digest;
@@ -123,6 +126,36 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// What the instances of a plugin use.
+#[derive(Debug, Default)]
+pub struct Usage {
+    instances: AtomicUsize,
+    memory_peak: AtomicUsize,
+}
+
+impl Usage {
+    /// Instances alive.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Ordering::Relaxed)
+    }
+
+    /// The most memory that one instance had, in bytes.
+    pub fn memory_peak(&self) -> usize {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn began(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, peak: usize) {
+        self.instances.fetch_sub(1, Ordering::Relaxed);
+        if peak > self.memory_peak() {
+            self.memory_peak.fetch_max(peak, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A plugin that can be instantiated.
 pub struct Plugin {
     /// Of its file.
@@ -133,10 +166,16 @@ pub struct Plugin {
     pub kind: Kind,
     /// What it says of itself.
     pub about: About,
+    /// The WIT package it was built against.
+    pub wit: String,
     /// What it imports, sorted.
     pub imports: Vec<String>,
+    /// What its instances use.
+    pub usage: Arc<Usage>,
+    /// Its file, to be put back when an operator goes back to it.
+    pub(super) wasm: Arc<[u8]>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) fast: Option<VerifierPre<State>>,
+    pub(crate) fast: Fast,
     pub(crate) slow: InstancePre<State>,
 }
 
@@ -150,14 +189,15 @@ impl Plugin {
     /// Compiles `wasm`, links it and asks it to describe itself. Compiling takes up to seconds of CPU.
     pub async fn load(engine: &Arc<Engine>, wasm: Vec<u8>, memory: usize) -> Result<Self, LoadError> {
         let (digest, size) = (Digest::of(&wasm), wasm.len());
+        let wasm: Arc<[u8]> = wasm.into();
         let compiled = {
-            let engine = engine.clone();
+            let (engine, wasm) = (engine.clone(), wasm.clone());
             engine.runtime().clone().spawn_blocking(move || Linked::new(&engine, &wasm)).await
         };
         let linked = compiled.map_err(|_| LoadError("compiling panicked".into()))??;
-        let Linked { kind, imports, fast, slow } = linked;
-        let mut plugin =
-            Self { digest, size, kind, about: About::default(), imports, engine: engine.clone(), fast, slow };
+        let Linked { kind, wit, imports, fast, slow } = linked;
+        let (about, usage, engine) = (About::default(), Arc::default(), engine.clone());
+        let mut plugin = Self { digest, size, kind, about, wit, imports, usage, wasm, engine, fast, slow };
         plugin.about = plugin.describe(memory).await?;
         Ok(plugin)
     }
@@ -190,10 +230,36 @@ impl Plugin {
     }
 }
 
+/// Ready to be instantiated on its caller's thread, where what would block traps.
+pub(crate) enum Fast {
+    Verifier(VerifierPre<State>),
+    Propagator(PropagatorPre<State>),
+    Router(RouterPre<State>),
+}
+
+impl Fast {
+    fn new(kind: Kind, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match kind {
+            Kind::Verifier => Self::Verifier(VerifierPre::new(pre)?),
+            Kind::Propagator => Self::Propagator(PropagatorPre::new(pre)?),
+            Kind::Router => Self::Router(RouterPre::new(pre)?),
+        })
+    }
+
+    pub(crate) fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Exports> {
+        Ok(match self {
+            Self::Verifier(pre) => Exports::Verifier(pre.instantiate(store)?),
+            Self::Propagator(pre) => Exports::Propagator(pre.instantiate(store)?),
+            Self::Router(pre) => Exports::Router(pre.instantiate(store)?),
+        })
+    }
+}
+
 struct Linked {
     kind: Kind,
+    wit: String,
     imports: Vec<String>,
-    fast: Option<VerifierPre<State>>,
+    fast: Fast,
     slow: InstancePre<State>,
 }
 
@@ -204,38 +270,29 @@ impl Linked {
         }
         let says = |what: &'static str| move |error: wasmtime::Error| LoadError(format!("{what}: {error:#}"));
         let component = Component::new(engine.wasm(), wasm).map_err(says("it does not compile"))?;
-        let kind = kind(engine, &component)?;
+        let (kind, wit) = kind(engine, &component)?;
         let imports = imports(engine, &component)?;
         let slow = engine.slow_linker().instantiate_pre(&component).map_err(says("it does not link"))?;
-        let fast = match kind {
-            Kind::Verifier => {
-                let mut linker = engine.fast_linker().clone();
-                linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
-                let pre = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
-                Some(VerifierPre::new(pre).map_err(says("it is not a verifier"))?)
-            }
-            Kind::Propagator => {
-                PropagatorPre::new(slow.clone()).map_err(says("it is not a propagator"))?;
-                None
-            }
-            Kind::Router => {
-                RouterPre::new(slow.clone()).map_err(says("it is not a router"))?;
-                None
-            }
-        };
-        Ok(Self { kind, imports, fast, slow })
+        let mut linker = engine.fast_linker().clone();
+        linker.define_unknown_imports_as_traps(&component).map_err(says("it does not link"))?;
+        let fast = linker.instantiate_pre(&component).map_err(says("it does not link"))?;
+        let fast = Fast::new(kind, fast).map_err(|error| LoadError(format!("it is not a {kind}: {error:#}")))?;
+        Ok(Self { kind, wit, imports, fast, slow })
     }
 }
 
-fn kind(engine: &Engine, component: &Component) -> Result<Kind, LoadError> {
+/// What it is, and against which package it was built: both are in the name of what it exports.
+fn kind(engine: &Engine, component: &Component) -> Result<(Kind, String), LoadError> {
     let exports: Vec<String> =
         component.component_type().exports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
     let mut kinds = Kind::EXPORTS
         .iter()
-        .filter(|(_, export)| exports.iter().any(|name| name.starts_with(export)))
-        .map(|(kind, _)| *kind);
+        .filter_map(|(kind, export)| Some((*kind, exports.iter().find(|name| name.starts_with(export))?)));
     match (kinds.next(), kinds.next()) {
-        (Some(kind), None) => Ok(kind),
+        (Some((kind, export)), None) => {
+            let version = export.rsplit_once('@').map_or("", |(_, version)| version);
+            Ok((kind, format!("tollgate:plugin@{version}")))
+        }
         (Some(_), Some(_)) => Err(LoadError("it exports more than one of verify, propagate and choose".into())),
         (None, _) if exports.is_empty() => {
             Err(LoadError(format!("it exports nothing; a plugin exports a world of {WIT}")))

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::base::clock::Timestamp;
 use crate::telemetry::labels::FaultReason;
 
 /// What a plugin did wrong, or why it could not be asked.
@@ -24,9 +25,16 @@ pub enum PluginFault {
     Configure(String),
     /// Too many instances at once.
     Instances,
+    /// It failed too often in a row; it is asked again at this time.
+    Parked(Timestamp),
 }
 
 impl PluginFault {
+    /// Whether the plugin itself did wrong, rather than not being asked at all.
+    pub(super) fn is_own(&self) -> bool {
+        !matches!(self, Self::Missing(_) | Self::Instances | Self::Parked(_))
+    }
+
     /// The reason as metrics and logs have it.
     pub fn reason(&self) -> FaultReason {
         match self {
@@ -38,6 +46,7 @@ impl PluginFault {
             Self::Lie(_) => FaultReason::Lie,
             Self::Configure(_) => FaultReason::Configure,
             Self::Instances => FaultReason::Busy,
+            Self::Parked(_) => FaultReason::Parked,
         }
     }
 }
@@ -53,6 +62,7 @@ impl fmt::Display for PluginFault {
             Self::Lie(what) => write!(f, "the plugin returned something that cannot be: {what}"),
             Self::Configure(what) => write!(f, "the plugin refused its options: {what}"),
             Self::Instances => f.write_str("too many plugin instances are running"),
+            Self::Parked(until) => write!(f, "the plugin failed too often in a row; it is asked again at {until}"),
         }
     }
 }

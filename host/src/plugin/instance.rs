@@ -1,52 +1,60 @@
-//! A running instance of a verifier, on either path.
+//! A running instance, on either path.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::component::{Instance, Resource, TypedFunc};
+use wasmtime::component::{Instance, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use super::bindings::verifier::Verifier;
-use super::bindings::{setup, types, verify};
+use super::bindings::setup;
 use super::component::Plugin;
 use super::engine::TICK;
 use super::fault::PluginFault;
+use super::hook::{Exports, Hook};
 use super::state::{Call, State};
+use crate::config::plan::PluginLimits;
 
 /// The slice of time a guest gets on its caller's thread.
 const SLICE_TICKS: u64 = 3;
-
-/// What `verify` returned, not judged yet.
-pub(crate) type Returned = Result<verify::Verdict, types::Refusal>;
+/// How long an instance is kept for further calls. What a language's runtime leaves behind adds up.
+const AGE_MAX: Duration = Duration::from_secs(300);
+/// The share of its memory limit that a kept instance may grow by.
+const GROWTH_SHARE: usize = 4;
 
 /// An instance called on the caller's thread.
 pub(crate) struct Fast {
     store: Store<State>,
-    exports: Verifier,
-    pub(crate) served: u32,
+    exports: Exports,
+    pub(crate) life: Life,
 }
 
 impl Fast {
-    /// Instantiates and configures. `None` where the plugin is not a verifier.
+    /// Instantiates and configures.
     pub(crate) fn start(plugin: &Plugin, memory: usize, options: &str) -> Result<Self, PluginFault> {
-        let Some(pre) = &plugin.fast else {
-            return Err(PluginFault::Missing(format!("it is a {}, not a verifier", plugin.kind)));
-        };
         let mut store = store(plugin, memory);
         store.set_epoch_deadline(SLICE_TICKS);
-        let exports = pre.instantiate(&mut store).map_err(|error| fault(&mut store, error))?;
-        let mut instance = Self { store, exports, served: 0 };
-        let configured = instance.exports.tollgate_plugin_setup().call_configure(&mut instance.store, options);
-        configured_or_fault(configured.map_err(|error| fault(&mut instance.store, error))?)?;
-        Ok(instance)
+        let exports = plugin.fast.instantiate(&mut store).map_err(|error| fault(&mut store, error))?;
+        let configured = match &exports {
+            Exports::Verifier(it) => it.tollgate_plugin_setup().call_configure(&mut store, options).map(configured),
+            Exports::Propagator(it) => {
+                it.tollgate_plugin_setup().call_configure(&mut store, options).map(|configured| {
+                    configured.map_err(|problems| problems.into_iter().next().map(|first| (first.key, first.message)))
+                })
+            }
+            Exports::Router(it) => it.tollgate_plugin_setup().call_configure(&mut store, options).map(|configured| {
+                configured.map_err(|problems| problems.into_iter().next().map(|first| (first.key, first.message)))
+            }),
+        };
+        accepted(configured.map_err(|error| fault(&mut store, error))?)?;
+        let life = Life::new(&store);
+        Ok(Self { store, exports, life })
     }
 
     /// One call. Any fault leaves the instance unfit for another.
-    pub(crate) fn verify(&mut self, call: Call) -> Result<Returned, PluginFault> {
-        self.served += 1;
+    pub(crate) fn call<H: Hook>(&mut self, hook: &H, call: Call) -> Result<H::Returned, PluginFault> {
+        self.life.served += 1;
         self.store.data_mut().begin(Some(call));
         self.store.set_epoch_deadline(SLICE_TICKS);
-        let (request, body) = (Resource::new_borrow(0), Resource::new_borrow(1));
-        let returned = self.exports.tollgate_plugin_verify().call_verify(&mut self.store, request, body);
+        let returned = hook.call(&self.exports, &mut self.store);
         usable(&mut self.store, returned)
     }
 
@@ -55,14 +63,32 @@ impl Fast {
     }
 }
 
-type VerifyFunc = TypedFunc<(Resource<super::state::RequestHandle>, Resource<super::state::BodyHandle>), (Returned,)>;
+/// How long an instance has served and what it has grown by: what is kept for another call must not get old or fat.
+pub(crate) struct Life {
+    served: u32,
+    since: Instant,
+    memory: usize,
+}
+
+impl Life {
+    fn new(store: &Store<State>) -> Self {
+        Self { served: 0, since: Instant::now(), memory: store.data().memory.peak }
+    }
+
+    /// Whether an instance that has now `peak` bytes may serve another call.
+    pub(crate) fn goes_on(&self, limits: &PluginLimits, peak: usize) -> bool {
+        self.served < limits.reuse
+            && self.since.elapsed() < AGE_MAX
+            && peak.saturating_sub(self.memory) <= limits.memory.as_usize() / GROWTH_SHARE
+    }
+}
 
 /// An instance called on the plugin runtime, where it yields to others at every tick.
 pub(crate) struct Slow {
     store: Store<State>,
     instance: Instance,
     deadline: Duration,
-    pub(crate) served: u32,
+    pub(crate) life: Life,
 }
 
 impl Slow {
@@ -83,45 +109,45 @@ impl Slow {
         store.data_mut().ticks_left = ticks(deadline);
         let started = plugin.slow.instantiate_async(&mut store).await;
         let instance = started.map_err(|error| fault(&mut store, error))?;
-        Ok(Self { store, instance, deadline, served: 0 })
+        let life = Life::new(&store);
+        Ok(Self { store, instance, deadline, life })
     }
 
     pub(crate) async fn describe(&mut self) -> Result<setup::About, PluginFault> {
-        let describe = self.function::<(), (setup::About,)>(SETUP, "describe")?;
-        let described = describe.call_async(&mut self.store, ()).await;
-        described.map(|(about,)| about).map_err(|error| fault(&mut self.store, error))
+        let (about,) = self.invoke(SETUP, "describe", ()).await?;
+        Ok(about)
     }
 
     pub(crate) async fn configure(&mut self, options: &str) -> Result<Result<(), Vec<setup::Problem>>, PluginFault> {
-        type Configured = (Result<(), Vec<setup::Problem>>,);
-        let configure = self.function::<(&str,), Configured>(SETUP, "configure")?;
-        let configured = configure.call_async(&mut self.store, (options,)).await;
-        configured.map(|(result,)| result).map_err(|error| fault(&mut self.store, error))
+        let (result,) = self.invoke(SETUP, "configure", (options.to_owned(),)).await?;
+        self.life = Life::new(&self.store);
+        Ok(result)
     }
 
     /// As `configure`, where the options were accepted before.
     pub(crate) async fn configure_again(&mut self, options: &str) -> Result<(), PluginFault> {
-        configured_or_fault(self.configure(options).await?)
+        accepted(configured(self.configure(options).await?))
     }
 
-    pub(crate) async fn verify(&mut self, call: Call) -> Result<Returned, PluginFault> {
-        self.served += 1;
+    /// One call. Any fault leaves the instance unfit for another.
+    pub(crate) async fn call<H: Hook>(&mut self, hook: &H, call: Call) -> Result<H::Returned, PluginFault> {
+        self.life.served += 1;
         self.store.data_mut().begin(Some(call));
         self.store.data_mut().ticks_left = ticks(self.deadline);
         self.store.set_epoch_deadline(1);
-        let verify: VerifyFunc = self.function(VERIFY, "verify")?;
-        let returned = verify.call_async(&mut self.store, (Resource::new_borrow(0), Resource::new_borrow(1))).await;
-        usable(&mut self.store, returned.map(|(returned,)| returned))
+        let returned = hook.call_slow(self).await?;
+        usable(&mut self.store, Ok(returned))
     }
 
     pub(crate) fn state(&mut self) -> &mut State {
         self.store.data_mut()
     }
 
-    fn function<P, R>(&mut self, interface: &str, name: &str) -> Result<TypedFunc<P, R>, PluginFault>
+    /// Calls the function called `name` of an exported interface.
+    pub(crate) async fn invoke<P, R>(&mut self, interface: &str, name: &str, params: P) -> Result<R, PluginFault>
     where
-        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
-        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + Sync + 'static,
     {
         let store = &mut self.store;
         let index = self
@@ -129,15 +155,19 @@ impl Slow {
             .get_export_index(&mut *store, None, interface)
             .and_then(|interface| self.instance.get_export_index(&mut *store, Some(&interface), name))
             .ok_or_else(|| PluginFault::Missing(format!("it does not export {interface} {name}")))?;
-        self.instance.get_typed_func(&mut *store, index).map_err(|error| PluginFault::Missing(format!("{error:#}")))
+        let function: TypedFunc<P, R> = self
+            .instance
+            .get_typed_func(&mut *store, index)
+            .map_err(|error| PluginFault::Missing(format!("{error:#}")))?;
+        let returned = function.call_async(&mut *store, params).await;
+        returned.map_err(|error| fault(store, error))
     }
 }
 
 const SETUP: &str = "tollgate:plugin/setup@0.1.0";
-const VERIFY: &str = "tollgate:plugin/verify@0.1.0";
 
 fn store(plugin: &Plugin, memory: usize) -> Store<State> {
-    let mut store = Store::new(plugin.engine.wasm(), State::new(memory));
+    let mut store = Store::new(plugin.engine.wasm(), State::new(memory, plugin.usage.clone()));
     store.limiter(|state| &mut state.memory);
     store
 }
@@ -146,15 +176,22 @@ fn ticks(deadline: Duration) -> u64 {
     u64::try_from(deadline.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn configured_or_fault(configured: Result<(), Vec<setup::Problem>>) -> Result<(), PluginFault> {
-    configured.map_err(|problems| {
-        let first = problems.into_iter().next().map_or_else(String::new, |p| format!("`{}`: {}", p.key, p.message));
-        PluginFault::Configure(first)
+/// The first problem, if there is one: key and message.
+type Configured = Result<(), Option<(String, String)>>;
+
+fn configured(configured: Result<(), Vec<setup::Problem>>) -> Configured {
+    configured.map_err(|problems| problems.into_iter().next().map(|first| (first.key, first.message)))
+}
+
+fn accepted(configured: Configured) -> Result<(), PluginFault> {
+    configured.map_err(|first| {
+        let (key, message) = first.unwrap_or_default();
+        PluginFault::Configure(format!("`{key}`: {message}"))
     })
 }
 
 /// A call whose budget was overdrawn, or that wanted more memory than it may have, is a fault whatever was returned.
-fn usable(store: &mut Store<State>, returned: wasmtime::Result<Returned>) -> Result<Returned, PluginFault> {
+fn usable<R>(store: &mut Store<State>, returned: wasmtime::Result<R>) -> Result<R, PluginFault> {
     match returned {
         Ok(returned) => store.data_mut().fault.take().map_or(Ok(returned), Err),
         Err(error) => Err(fault(store, error)),

@@ -11,16 +11,22 @@
 pub mod call;
 pub mod component;
 pub mod crypto;
+pub mod edits;
 pub mod engine;
 pub mod fault;
+pub mod gate;
 pub mod registry;
 pub mod request;
 pub mod vectors;
 pub mod verdict;
 
 mod bindings;
+mod hook;
 mod instance;
 mod json;
+mod parking;
+mod recent;
+mod slot;
 mod state;
 mod wasi;
 mod watch;

@@ -46,6 +46,15 @@ pub struct RequestView {
     pub event_type: Option<String>,
 }
 
+/// A response head.
+#[derive(Clone, Debug)]
+pub struct ResponseView {
+    /// The status.
+    pub status: u16,
+    /// The fields, names in lower case.
+    pub headers: HeaderMap,
+}
+
 impl RequestView {
     /// The query as received, without the question mark.
     pub fn query(&self) -> Option<&str> {

@@ -7,10 +7,11 @@ use wasmtime::component::Resource;
 use wasmtime::{ResourceLimiter, bail};
 
 use super::bindings::{clock, http, log, types};
+use super::component::Usage;
 use super::crypto::Crypto;
 use super::fault::PluginFault;
 use super::json;
-use super::request::{Protocol, RequestView};
+use super::request::{Protocol, RequestView, ResponseView};
 use super::wasi::Wasi;
 use crate::base::clock::Timestamp;
 use crate::base::payload::Payload;
@@ -51,6 +52,7 @@ pub type Roles = std::collections::BTreeMap<String, Secret>;
 pub(crate) struct Call {
     pub(crate) request: Arc<RequestView>,
     pub(crate) body: Payload,
+    pub(crate) response: Option<Arc<ResponseView>>,
     pub(crate) now: Timestamp,
     pub(crate) crypto: Crypto,
 }
@@ -66,11 +68,20 @@ pub(crate) struct State {
     /// Ticks of the epoch this call may still use, on the plugin runtime.
     pub(crate) ticks_left: u64,
     host_calls: u32,
+    usage: Arc<Usage>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.usage.ended(self.memory.peak);
+    }
 }
 
 impl State {
-    pub(crate) fn new(memory_max: usize) -> Self {
+    pub(crate) fn new(memory_max: usize, usage: Arc<Usage>) -> Self {
+        usage.began();
         Self {
+            usage,
             call: None,
             memory: MemoryLimit { max: memory_max, peak: 0, denied: false },
             wasi: Wasi::default(),
@@ -106,6 +117,13 @@ impl State {
 
     fn request(&mut self) -> wasmtime::Result<&RequestView> {
         Ok(&self.call()?.request)
+    }
+
+    fn response(&mut self) -> wasmtime::Result<&ResponseView> {
+        match &self.call()?.response {
+            Some(response) => Ok(response),
+            None => bail!("there is no response in this call"),
+        }
     }
 }
 
@@ -207,11 +225,7 @@ impl http::HostRequest for State {
     }
 
     fn headers(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Vec<types::Header>> {
-        let field = |(name, value): (&::http::HeaderName, &::http::HeaderValue)| types::Header {
-            name: name.as_str().to_owned(),
-            value: value.as_bytes().to_vec(),
-        };
-        Ok(self.request()?.headers.iter().map(field).collect())
+        Ok(listed(&self.request()?.headers))
     }
 
     fn client_address(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<String> {
@@ -227,27 +241,34 @@ impl http::HostRequest for State {
     }
 }
 
-/// Nothing hands a response to a plugin yet: propagators come with the protocols that have one.
 impl http::HostResponse for State {
     fn status(&mut self, _: Resource<ResponseHandle>) -> wasmtime::Result<u16> {
-        bail!("there is no response in this call")
+        Ok(self.response()?.status)
     }
 
-    fn header(&mut self, _: Resource<ResponseHandle>, _name: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        bail!("there is no response in this call")
+    fn header(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.response()?.headers.get(name.as_str()).map(|value| value.as_bytes().to_vec()))
     }
 
-    fn values(&mut self, _: Resource<ResponseHandle>, _name: String) -> wasmtime::Result<Vec<Vec<u8>>> {
-        bail!("there is no response in this call")
+    fn values(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Vec<Vec<u8>>> {
+        Ok(self.response()?.headers.get_all(name.as_str()).iter().map(|value| value.as_bytes().to_vec()).collect())
     }
 
     fn headers(&mut self, _: Resource<ResponseHandle>) -> wasmtime::Result<Vec<types::Header>> {
-        bail!("there is no response in this call")
+        Ok(listed(&self.response()?.headers))
     }
 
     fn drop(&mut self, _: Resource<ResponseHandle>) -> wasmtime::Result<()> {
         Ok(())
     }
+}
+
+fn listed(headers: &::http::HeaderMap) -> Vec<types::Header> {
+    let field = |(name, value): (&::http::HeaderName, &::http::HeaderValue)| types::Header {
+        name: name.as_str().to_owned(),
+        value: value.as_bytes().to_vec(),
+    };
+    headers.iter().map(field).collect()
 }
 
 impl http::HostBody for State {

@@ -169,7 +169,7 @@ fn accepted(event: verify::Event, evidence: &Evidence) -> Result<Verified, Plugi
     })
 }
 
-fn refused(refusal: types::Refusal) -> Result<Refusal, PluginFault> {
+pub(crate) fn refused(refusal: types::Refusal) -> Result<Refusal, PluginFault> {
     let status = status(refusal.status, |status| status.is_client_error())?;
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if refusal.code.is_empty() || refusal.code.len() > CODE_MAX || !refusal.code.bytes().all(word) {

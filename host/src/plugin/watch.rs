@@ -24,8 +24,8 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Seen {
-    stamp: Option<Stamp>,
-    handled: Option<Stamp>,
+    stamp: Option<Stamps>,
+    handled: Option<Stamps>,
     gone_since: Option<Instant>,
 }
 
@@ -39,6 +39,22 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some(Self {
+            device: about.dev(),
+            inode: about.ino(),
+            size: about.size(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        })
+    }
+}
+
+/// Of a plugin and of the vectors beside it, which decide with it.
+type Stamps = (Stamp, Option<Stamp>);
+
 /// What a look asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
@@ -48,7 +64,7 @@ enum Found {
 
 impl Watch {
     /// Takes in what is there now. With `settled`, a file need not be the same twice.
-    fn look(&mut self, now: Instant, there: BTreeMap<PluginName, (PathBuf, Stamp)>, settled: bool) -> Vec<Found> {
+    fn look(&mut self, now: Instant, there: BTreeMap<PluginName, (PathBuf, Stamps)>, settled: bool) -> Vec<Found> {
         let mut found = Vec::new();
         for (name, (path, stamp)) in &there {
             let seen = self.files.entry(name.clone()).or_insert(Seen { stamp: None, handled: None, gone_since: None });
@@ -110,20 +126,13 @@ impl Plugins {
 }
 
 /// The plugin files of a directory. One that cannot be read holds none.
-fn files(directory: &Path) -> BTreeMap<PluginName, (PathBuf, Stamp)> {
+fn files(directory: &Path) -> BTreeMap<PluginName, (PathBuf, Stamps)> {
     let Ok(entries) = std::fs::read_dir(directory) else { return BTreeMap::new() };
     let plugin = |entry: std::fs::DirEntry| {
         let path = entry.path();
         let name = PluginName::new(path.file_name()?.to_str()?.strip_suffix(".wasm")?)?;
-        let about = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-        let stamp = Stamp {
-            device: about.dev(),
-            inode: about.ino(),
-            size: about.size(),
-            modified: (about.mtime(), about.mtime_nsec()),
-            changed: (about.ctime(), about.ctime_nsec()),
-        };
-        Some((name, (path, stamp)))
+        let stamps = (Stamp::of(&path)?, Stamp::of(&directory.join(format!("{name}.vectors.jsonl"))));
+        Some((name, (path, stamps)))
     };
     entries.filter_map(Result::ok).filter_map(plugin).collect()
 }
@@ -136,8 +145,8 @@ mod tests {
         Stamp { device: 1, inode: 1, size, modified: (0, 0), changed: (0, 0) }
     }
 
-    fn there(size: u64) -> BTreeMap<PluginName, (PathBuf, Stamp)> {
-        [(name(), (PathBuf::from("a.wasm"), stamp(size)))].into()
+    fn there(size: u64) -> BTreeMap<PluginName, (PathBuf, Stamps)> {
+        [(name(), (PathBuf::from("a.wasm"), (stamp(size), None)))].into()
     }
 
     fn name() -> PluginName {
@@ -152,6 +161,15 @@ mod tests {
         assert_eq!(watch.look(now, there(2), false), []);
         assert_eq!(watch.look(now, there(2), false), changed);
         assert_eq!(watch.look(now, there(2), false), []);
+    }
+
+    #[test]
+    fn other_vectors_are_a_reason_to_look_again() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        watch.look(now, there(1), true);
+        let with_vectors = || [(name(), (PathBuf::from("a.wasm"), (stamp(1), Some(stamp(2)))))].into();
+        assert_eq!(watch.look(now, with_vectors(), false), []);
+        assert_eq!(watch.look(now, with_vectors(), false), [Found::Changed(name(), "a.wasm".into())]);
     }
 
     #[test]

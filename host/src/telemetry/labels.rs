@@ -280,6 +280,8 @@ labels!(
         Busy = "busy",
         /// It refused options that it had accepted when it went live.
         Configure = "configure",
+        /// It failed too often in a row and is not asked for a while.
+        Parked = "parked",
     }
 );
 
@@ -292,6 +294,8 @@ labels!(
         Refused = "refused",
         /// The file is gone and so is the plugin.
         Removed = "removed",
+        /// An operator went back to what was live before.
+        RolledBack = "rolled_back",
     }
 );
 

@@ -45,6 +45,11 @@ impl ProductMetrics {
         self.protocols[protocol.index()].active.inc();
     }
 
+    /// An exchange that [began](Self::begin) here is another product's.
+    pub fn leave(&self, protocol: Protocol) {
+        self.protocols[protocol.index()].active.dec();
+    }
+
     /// An exchange turned out to speak something else than it [began](Self::begin) as.
     pub fn reclassify(&self, from: Protocol, to: Protocol) {
         self.protocols[from.index()].active.dec();

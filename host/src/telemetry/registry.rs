@@ -60,6 +60,12 @@ pub struct Metrics {
     pub plugin_reloads: IntCounterVec,
     /// `gateway_plugin_info{plugin,digest,wit}`, 1 for what serves
     pub plugin_info: IntGaugeVec,
+    /// `gateway_plugin_instances{plugin}`
+    pub plugin_instances: IntGaugeVec,
+    /// `gateway_plugin_memory_peak_bytes{plugin}`
+    pub plugin_memory_peak: IntGaugeVec,
+    /// `gateway_plugin_parked{plugin}`, 1 or 0
+    pub plugin_parked: IntGaugeVec,
     /// `gateway_webhook_events_total{route,provider,outcome}`
     pub webhook_events: IntCounterVec,
     /// `gateway_webhook_secret_used_total{secret,slot}`
@@ -192,6 +198,21 @@ impl Metrics {
             plugin_faults: made.counters("gateway_plugin_faults_total", "Calls that failed.", &["plugin", "reason"]),
             plugin_reloads: made.counters("gateway_plugin_reloads_total", "Files loaded.", &["plugin", "outcome"]),
             plugin_info: made.gauges("gateway_plugin_info", "What serves; always 1.", &["plugin", "digest", "wit"]),
+            plugin_instances: made.gauges(
+                "gateway_plugin_instances",
+                "Instances alive, kept ones included.",
+                &["plugin"],
+            ),
+            plugin_memory_peak: made.gauges(
+                "gateway_plugin_memory_peak_bytes",
+                "The most memory that one instance of what serves has had.",
+                &["plugin"],
+            ),
+            plugin_parked: made.gauges(
+                "gateway_plugin_parked",
+                "Whether a plugin only failed and is not asked for a while.",
+                &["plugin"],
+            ),
             webhook_events: made.counters(
                 "gateway_webhook_events_total",
                 "Requests on webhook routes.",
@@ -283,6 +304,9 @@ impl Metrics {
             for outcome in CallOutcome::ALL {
                 self.plugin_calls.with_label_values(&[plugin, hook.as_str(), outcome.as_str()]);
             }
+        }
+        for gauge in [&self.plugin_instances, &self.plugin_memory_peak, &self.plugin_parked] {
+            gauge.with_label_values(&[plugin]);
         }
         for reason in FaultReason::ALL {
             self.plugin_faults.with_label_values(&[plugin, reason.as_str()]);

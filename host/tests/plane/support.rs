@@ -72,7 +72,8 @@ pub fn with_route(mut plan: Plan, route: &str, path: &str, methods: &[Method], p
     let matcher =
         Match { listeners: vec![], hosts: vec![], path: pattern(path), methods: methods.to_vec(), headers: vec![] };
     let timeouts = plan.products[product].timeouts.clone();
-    let served = Route { matcher, product: name(product), timeouts, policy: Policy::default(), webhook: None };
+    let served =
+        Route { matcher, product: name(product), timeouts, policy: Policy::default(), plugins: vec![], webhook: None };
     plan.routes.insert(RouteName::new(route).expect("a name"), served);
     plan
 }

@@ -35,6 +35,7 @@ mod about;
 mod crypto;
 pub mod encoding;
 mod json;
+mod lookup;
 mod request;
 pub mod scheme;
 mod settings;
@@ -53,6 +54,7 @@ use testing::host;
 
 pub use about::{About, Kind, Role, Setting};
 pub use crypto::{Algorithm, CryptoError, Encoding, Hash, Key, KeyForm, Part};
+pub use lookup::is_editable;
 pub use request::{CANDIDATES_MAX, Call, Level, Protocol, Request, Response, TextError};
 pub use settings::{Problem, Problems, Settings};
 pub use verdict::{Edit, Event, Identity, Refusal, Reply, Verdict};

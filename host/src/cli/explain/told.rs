@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::base::sizes::show_duration;
 use crate::config::plan::{
-    Backend, Balance, Cors, HeaderPredicate, HostPolicy, Match, Origins, Plan, Policy, Product, Route, Timeouts,
-    Webhook,
+    Backend, Balance, Cors, HeaderPredicate, HostPolicy, Match, Origins, Plan, PluginUse, Policy, Product, Route,
+    Timeouts, Webhook,
 };
 use crate::gateway::routes::{Asked, Entry};
 
@@ -31,6 +31,7 @@ pub(super) fn route(plan: &Plan, entry: &Entry<&Route>, asked: &Asked<'_>) -> Va
         "verifier": webhook.map(|webhook| webhook.verifier.as_str()),
         "mode": webhook.map(|_| "durable"),
         "checks": webhook.map(checks),
+        "plugins": route.plugins.iter().map(plugin).collect::<Vec<_>>(),
         "path": path(route, asked.path),
         "timeouts": timeouts(&route.timeouts, webhook),
         "product": route.product.as_str(),
@@ -109,6 +110,15 @@ fn checks(webhook: &Webhook) -> String {
     match webhook.duplicates {
         Some(window) => format!("{freshness}; copies are known for {}", show_duration(window)),
         None => format!("{freshness}; copies are not looked for"),
+    }
+}
+
+/// A plugin of the route; one with candidates chooses among them.
+fn plugin(plugin: &PluginUse) -> String {
+    let candidates: Vec<_> = plugin.candidates.iter().map(|candidate| candidate.product.as_str()).collect();
+    match candidates.as_slice() {
+        [] => plugin.plugin.to_string(),
+        names => format!("{} (chooses among {})", plugin.plugin, names.join(" and ")),
     }
 }
 
@@ -193,6 +203,7 @@ fn rows(answer: &Value) -> Vec<(&'static str, String)> {
         ("body", after("max_body", "at most ", "")),
         ("verifier", said("verifier") + &after("mode", " (", ")")),
         ("", said("checks")),
+        ("plugins", said("plugins")),
         ("path", said("path")),
         ("timeouts", said("timeouts")),
         ("product", said("product") + &after("upstreams", " → ", "") + &after("balance", " (", ")")),

@@ -8,6 +8,7 @@ mod listener;
 mod log;
 mod overlap;
 mod pattern;
+mod plugin;
 mod plugins;
 mod policy;
 mod product;

@@ -10,7 +10,7 @@ use crate::config::plan::{PluginLimits, PluginOverride, Plugins};
 use crate::config::raw::{Item, Section};
 
 const DEFAULT: PluginLimits =
-    PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1 };
+    PluginLimits { memory: ByteSize(32 << 20), deadline: Duration::from_millis(100), reuse: 1, compare: 0 };
 
 pub(super) fn read(root: &Section<'_>) -> Plugins {
     let (directory, sources, defaults) = root.within("plugins", |table| {
@@ -31,7 +31,13 @@ fn limits(table: &Section<'_>, outer: &PluginLimits) -> PluginLimits {
         memory: table.take("memory", memory).unwrap_or(outer.memory),
         deadline: table.take("deadline", deadline).unwrap_or(outer.deadline),
         reuse: table.take("reuse", |item| item.integer(1..=i64::from(u32::MAX))).unwrap_or(outer.reuse),
+        compare: table.take("compare", compare).unwrap_or(outer.compare),
     }
+}
+
+/// Requests with their bodies, in memory: no more than helps.
+fn compare(item: &Item<'_>) -> Option<usize> {
+    if item.as_text() == Some("off") { Some(0) } else { item.integer(1..=1000) }
 }
 
 /// From a page of linear memory to all that 32-bit wasm can address.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{Names, pattern, policy, timeouts, webhook};
+use super::{Names, later, pattern, plugin, policy, timeouts, webhook};
 use crate::base::names::{ListenerName, ProductName};
 use crate::config::plan::{HeaderPredicate, HostPattern, Limits, Match, Product, Route, Timeouts};
 use crate::config::raw::{Entry, Item, Section, all, closest};
@@ -28,12 +28,20 @@ pub(super) fn read(table: &Section<'_>, around: &Around<'_>) -> Option<Route> {
     let outer = product.as_ref().and_then(|name| around.products.get(name)).map(|product| &product.timeouts);
     let outer = outer.unwrap_or(around.timeouts).clone();
     let timeouts = table.within("timeouts", |own| timeouts::of_exchange(own, outer));
+    let with = |product: &Timeouts| table.within("timeouts", |own| timeouts::over(own, &timeouts, product));
+    let plugins = table.take("plugin", |item| {
+        if table.item("webhook").is_some() {
+            table.reading.report(later::problem(table.reading.source(), item.at, "plugin on a webhook route"));
+        }
+        plugin::list(item, around, with)
+    });
     let policy = policy::read(table, matcher.as_ref());
     let webhook = match table.item("webhook") {
         None => None,
         Some(item) => Some(item.section(|webhook| webhook::read(webhook, &around.names.secrets, around.limits))??),
     };
-    Some(Route { matcher: matcher?, product: product?, timeouts, policy, webhook })
+    let plugins = plugins.unwrap_or_default();
+    Some(Route { matcher: matcher?, product: product?, timeouts, policy, plugins, webhook })
 }
 
 fn matcher(table: &Section<'_>, listeners: &BTreeSet<&str>) -> Option<Match> {

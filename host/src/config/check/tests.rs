@@ -634,3 +634,42 @@ fn a_webhook_route_has_its_own_limit_and_no_pages() {
         "4:8: `route.w.limits.ping` has no use on a webhook route (webhooks are not WebSockets: remove it)",
     );
 }
+
+/// What is wrong with one plugin of a route whose table has these `keys`.
+fn of_plugin(keys: &str) -> Vec<String> {
+    found(&format!(
+        "[[route.p.plugin]]\nuse = \"context\"\n{keys}\n[route.p]\npath = \"/p\"\nproduct = \"app\"\n{PRODUCT}{LISTENER}"
+    ))
+}
+
+#[test]
+fn a_plugin_of_a_route_is_checked_as_its_verifier_is() {
+    assert_eq!(of_plugin("options = { percent = 5 }\ncandidates = [\"app\"]"), Vec::<String>::new());
+    one(of_plugin("candidates = [\"ap\"]"), "3:15: unknown product `ap` (did you mean `app`?)");
+    one(
+        of_plugin("candidates = []"),
+        "3:14: `route.p.plugin[0].candidates` expects at least one, found an array (leave the key out for all of them)",
+    );
+    one(of_plugin("secrets = { signing = \"none\" }"), "3:23: unknown secret `none` (there is no [secret.none])");
+    one(of_plugin("option = {}"), "3:1: unknown key `route.p.plugin[0].option` (did you mean `options`?)");
+    let without_use = found(&format!(
+        "[[route.p.plugin]]\noptions = {{}}\n[route.p]\npath = \"/p\"\nproduct = \"app\"\n{PRODUCT}{LISTENER}"
+    ));
+    assert!(without_use.len() == 1 && without_use[0].contains("`route.p.plugin[0].use` is missing"), "{without_use:?}");
+}
+
+#[test]
+fn a_candidate_has_the_timeouts_of_its_product_unless_the_route_says_otherwise() {
+    let text = format!(
+        "[route.p]\npath = \"/p\"\nproduct = \"app\"\ntimeouts = {{ idle = \"7s\" }}\n\
+         [[route.p.plugin]]\nuse = \"canary\"\ncandidates = [\"app\", \"slow\"]\n\
+         [product.slow]\nbuiltin = \"echo\"\ntimeouts = {{ response = \"9s\", idle = \"8s\" }}\n{PRODUCT}{LISTENER}"
+    );
+    let plan = crate::config::parse(&text, Path::new("/tollgate.toml")).expect("a plan");
+    let candidates = &plan.routes["p"].plugins[0].candidates;
+    let of = |nth: usize| {
+        let timeouts = &candidates[nth].timeouts;
+        (timeouts.response.map(|time| time.as_secs()), timeouts.idle.map(|time| time.as_secs()))
+    };
+    assert_eq!((of(0), of(1)), ((Some(30), Some(7)), (Some(9), Some(7))));
+}

@@ -42,6 +42,19 @@ pub(super) fn of_exchange(table: &Section<'_>, outer: Timeouts) -> Timeouts {
     }
 }
 
+/// What `own` writes, as it was read into `resolved`; what it does not write is as in `outer`.
+pub(super) fn over(own: &Section<'_>, resolved: &Timeouts, outer: &Timeouts) -> Timeouts {
+    let pick = |key, resolved, outer| if own.item(key).is_some() { resolved } else { outer };
+    Timeouts {
+        body: pick("body", resolved.body, outer.body),
+        connect: pick("connect", resolved.connect, outer.connect),
+        response: pick("response", resolved.response, outer.response),
+        idle: pick("idle", resolved.idle, outer.idle),
+        total: pick("total", resolved.total, outer.total),
+        ..outer.clone()
+    }
+}
+
 fn off_or(item: &Item<'_>) -> Option<Option<Duration>> {
     item.duration_or("off")
 }

@@ -1,25 +1,21 @@
 //! `[route.NAME.webhook]`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value};
-use toml::de::DeValue;
 
-use super::later;
-use crate::base::names::{PluginName, SecretName, is_name};
+use super::{later, plugin};
+use crate::base::names::PluginName;
 use crate::base::path::normalise;
 use crate::base::sizes::{ByteSize, show_duration};
 use crate::config::plan::{FixedAnswer, Limits, Retry, Tolerance, Webhook};
-use crate::config::raw::{Entry, Item, Section, all};
+use crate::config::raw::{Item, Section};
 
 const TOLERANCE: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(86_400);
 const MAX_BODY: ByteSize = ByteSize(25 << 20);
-/// The largest whole number that every language's JSON carries exactly.
-const EXACT_MAX: i64 = 1 << 53;
 const SCHEDULE_MAX: usize = 100;
 const ANSWER_MAX: usize = 64 * 1024;
 
@@ -35,8 +31,8 @@ pub(super) fn read(table: &Section<'_>, secrets: &BTreeSet<&str>, limits: &Limit
     check_window(table, tolerance, duplicates);
     // The verifier comes last, so that the other keys are read whether it is there or not.
     Some(Webhook {
-        secrets: table.take("secrets", |item| roles(item, secrets)).unwrap_or_default(),
-        options: table.take("options", options).unwrap_or_default(),
+        secrets: table.take("secrets", |item| plugin::roles(item, secrets)).unwrap_or_default(),
+        options: table.take("options", plugin::options).unwrap_or_default(),
         max_body: max_body(table, limits),
         tolerance,
         duplicates,
@@ -57,37 +53,6 @@ fn check_window(table: &Section<'_>, tolerance: Tolerance, duplicates: Option<Du
         let message = format!("duplicates are known for {window}, less than twice the tolerance of {tolerance}");
         table.reading.report(item.problem(message).help("a longer `duplicates` or a shorter `tolerance`"));
     }
-}
-
-fn roles(item: &Item<'_>, secrets: &BTreeSet<&str>) -> Option<BTreeMap<String, SecretName>> {
-    let role = |entry: Entry<'_>| {
-        let secret = entry.item.reference("secret", secrets, SecretName::new);
-        if !is_name(entry.key) {
-            let problem = entry.item.reading.source().problem(entry.key_at, format!("`{}` is not a role", entry.key));
-            entry.item.reading.report(problem.help("roles are lower-case words such as `signing`"));
-            return None;
-        }
-        Some((entry.key.to_owned(), secret?))
-    };
-    Some(all(item.entries()?.into_iter().map(role).collect())?.into_iter().collect())
-}
-
-fn options(item: &Item<'_>) -> Option<Map<String, Value>> {
-    let entries = item.entries()?.into_iter().map(|entry| Some((entry.key.to_owned(), json(&entry.item)?)));
-    Some(all(entries.collect())?.into_iter().collect())
-}
-
-/// As a plugin reads it: datetimes are strings, whole numbers lie within 2^53.
-fn json(item: &Item<'_>) -> Option<Value> {
-    Some(match item.value() {
-        DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(_) => Value::from(item.integer::<i64>(-EXACT_MAX..=EXACT_MAX)?),
-        DeValue::Float(_) => Value::from(item.fraction(f64::MIN..=f64::MAX)?),
-        DeValue::Boolean(boolean) => Value::from(*boolean),
-        DeValue::Datetime(time) => Value::from(time.to_string()),
-        DeValue::Array(_) => Value::from(item.each(json)?),
-        DeValue::Table(_) => Value::from(options(item)?),
-    })
 }
 
 /// A body larger than all bodies together may be could never be taken in.

@@ -40,10 +40,11 @@ fn state(secrets: &[(&str, &[&str])], body: &[u8], handshake: bool) -> State {
         event_type: None,
     };
     let now = Timestamp::from_seconds(1_000);
-    let mut state = State::new(1 << 20);
+    let mut state = State::new(1 << 20, Arc::default());
     state.begin(Some(Call {
         request: Arc::new(request),
         body: Payload::Memory(body.to_vec().into()),
+        response: None,
         now,
         crypto: Crypto::new(Arc::new(roles), now, handshake, body.len() as u64),
     }));

@@ -30,7 +30,8 @@ pub fn only<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     values.next().filter(|_| values.next().is_none())
 }
 
-fn decode(text: &[u8]) -> Option<String> {
+/// One name or value. None where an escape is broken, or the bytes are not UTF-8.
+pub(crate) fn decode(text: &[u8]) -> Option<String> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();

@@ -9,9 +9,12 @@ mod vectors;
 
 use std::cell::{Cell, RefCell};
 
-pub use vectors::run_vectors;
+pub use vectors::{run_propagator_vectors, run_router_vectors, run_vectors};
 
-use crate::{Call, Level, Problems, Propagator, Protocol, Request, Response, Router, Settings, Verifier};
+use crate::{
+    Call, Edit, Level, Problems, Propagator, Protocol, Refusal, Request, Response, Router, Settings, Verifier,
+    is_editable,
+};
 
 /// A request for tests. Public fields, filled in by the builder methods or by hand.
 #[derive(Debug, Clone)]
@@ -67,6 +70,11 @@ impl FakeRequest {
         }
     }
 
+    /// With another protocol.
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
+    }
+
     /// With another method.
     pub fn method(self, method: &str) -> Self {
         Self { method: method.into(), ..self }
@@ -118,28 +126,45 @@ impl FakeRequest {
     ///
     /// # Panics
     /// As [`verify`](Self::verify).
-    pub fn on_request<P: Propagator>(&self, options: &str) -> Result<Vec<crate::Edit>, crate::Refusal> {
+    pub fn on_request<P: Propagator>(&self, options: &str) -> Result<Vec<Edit>, Refusal> {
         let plugin = configured(Settings::check(&P::ABOUT, options).and_then(|settings| P::configure(&settings)));
-        plugin.on_request(&self.request())
+        let edits = plugin.on_request(&self.request());
+        match &edits {
+            Ok(edits) => checked(edits),
+            Err(refusal) => proper(refusal),
+        }
+        edits
     }
 
     /// Asks a propagator configured with `options` (JSON) for its edits of a response to this request.
     ///
     /// # Panics
     /// As [`verify`](Self::verify).
-    pub fn on_response<P: Propagator>(&self, response: &FakeResponse, options: &str) -> Vec<crate::Edit> {
+    pub fn on_response<P: Propagator>(&self, response: &FakeResponse, options: &str) -> Vec<Edit> {
         let plugin = configured(Settings::check(&P::ABOUT, options).and_then(|settings| P::configure(&settings)));
-        plugin.on_response(&self.request(), &Response { host: host::ResponseHandle(response) })
+        let edits = plugin.on_response(&self.request(), &Response { host: host::ResponseHandle(response) });
+        checked(&edits);
+        edits
     }
 
     /// Asks a router configured with `options` (JSON).
     ///
     /// # Panics
     /// As [`verify`](Self::verify).
-    pub fn choose<R: Router>(&self, candidates: &[&str], options: &str) -> Result<Vec<String>, crate::Refusal> {
+    pub fn choose<R: Router>(&self, candidates: &[&str], options: &str) -> Result<Vec<String>, Refusal> {
         let plugin = configured(Settings::check(&R::ABOUT, options).and_then(|settings| R::configure(&settings)));
         let candidates: Vec<String> = candidates.iter().map(|name| (*name).to_owned()).collect();
-        plugin.choose(&self.request(), &candidates)
+        let chosen = plugin.choose(&self.request(), &candidates);
+        match &chosen {
+            Ok(chosen) => {
+                let known = chosen.iter().all(|name| candidates.contains(name));
+                assert!(known, "{chosen:?} are not all among the candidates");
+                let many = self.protocol == Protocol::Webhook;
+                assert!(many || chosen.len() <= 1, "only a webhook goes to more than one product, not {chosen:?}");
+            }
+            Err(refusal) => proper(refusal),
+        }
+        chosen
     }
 
     fn request(&self) -> Request<'_> {
@@ -163,13 +188,23 @@ impl FakeRequest {
                 assert!(matches!(status, 200..=299 | 400..=499), "a reply must be 2xx or 4xx, not {status}");
                 bounded(reply);
             }
-            Err(refusal) => {
-                let (status, code) = (refusal.status, refusal.code);
-                assert!((400..500).contains(&status), "a refusal must be 4xx, not {status}");
-                let word = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-                assert!(!code.is_empty() && code.bytes().all(word), "a code is a word of a-z, 0-9 and _, not {code:?}");
-            }
+            Err(refusal) => proper(refusal),
         }
+    }
+}
+
+fn proper(refusal: &Refusal) {
+    let (status, code) = (refusal.status, refusal.code);
+    assert!((400..500).contains(&status), "a refusal must be 4xx, not {status}");
+    let word = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    assert!(!code.is_empty() && code.bytes().all(word), "a code is a word of a-z, 0-9 and _, not {code:?}");
+}
+
+fn checked(edits: &[Edit]) {
+    assert!(edits.len() <= 64, "a call makes at most 64 edits, not {}", edits.len());
+    for edit in edits {
+        let (Edit::Set(name, _) | Edit::Append(name, _) | Edit::Remove(name)) = edit;
+        assert!(is_editable(&name.to_ascii_lowercase()), "the field {name} belongs to the gateway");
     }
 }
 
@@ -206,7 +241,7 @@ impl FakeResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{About, Event, Hash, Key, Part, Refusal, Reply, Role, Verdict};
+    use crate::{About, Event, Hash, Key, Part, Reply, Role, Verdict};
 
     /// Does what the body says.
     struct Actor;

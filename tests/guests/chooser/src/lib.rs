@@ -1,4 +1,5 @@
-//! A router that sends a request to the products its header `x-product` names, separated by commas.
+//! A router that sends a request to the products its header `x-product` names, separated by commas. What `x-blindly`
+//! names it chooses without looking whether it is a candidate.
 
 use tollgate_sdk::{About, Problems, Refusal, Request, Router, Settings};
 
@@ -12,6 +13,9 @@ impl Router for Chooser {
     }
 
     fn choose(&self, request: &Request<'_>, candidates: &[String]) -> Result<Vec<String>, Refusal> {
+        if let Some(blindly) = request.optional("x-blindly")? {
+            return Ok(blindly.split(',').map(str::to_owned).collect());
+        }
         let Some(wanted) = request.optional("x-product")? else { return Ok(Vec::new()) };
         let known = |name: &str| candidates.iter().find(|candidate| *candidate == name).cloned();
         let chosen: Option<Vec<String>> = wanted.split(',').map(known).collect();
