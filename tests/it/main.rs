@@ -11,6 +11,7 @@ mod layers;
 mod listeners;
 mod misbehaving;
 mod observability;
+mod pack;
 mod process;
 mod proxied;
 mod reload;
