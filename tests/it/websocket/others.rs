@@ -53,9 +53,10 @@ async fn compressed_messages_pass_between_pythons_websockets() {
     ended(&gateway, "success", 1.0).await;
 }
 
-/// What the fuzzing client saw in each case, by whom it asked.
+/// What the fuzzing client saw in each case, by whom it asked. A case that allows two behaviours calls one of them not
+/// strict; which it sees is a matter of time.
 fn seen(report: &Value, agent: &str) -> BTreeMap<String, [String; 2]> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace("NON-STRICT", "OK");
     let case = |(name, seen): (&String, &Value)| (name.clone(), [text(&seen["behavior"]), text(&seen["behaviorClose"])]);
     report[agent].as_object().unwrap_or_else(|| panic!("no report on {agent}")).iter().map(case).collect()
 }
