@@ -165,8 +165,8 @@ impl Server {
             activity.multiplexed();
             let io = TokioIo::new(Guarded::frames(stream, Arc::clone(&activity)));
             let service = service_fn(|request| {
-                let (server, busy) = (Arc::clone(self), activity.begin());
-                let (activity, drain) = (Arc::clone(&activity), drain.clone());
+                let (server, busy, activity) = (Arc::clone(self), activity.begin(), Arc::clone(&activity));
+                let drain = drain.clone();
                 async move {
                     let (response, tunnel) = server.exchange(request, origin, busy, None).await;
                     if let Some(tunnel) = tunnel {
