@@ -57,7 +57,8 @@ async fn compressed_messages_pass_between_pythons_websockets() {
 /// strict; which it sees is a matter of time.
 fn seen(report: &Value, agent: &str) -> BTreeMap<String, [String; 2]> {
     let text = |value: &Value| value.as_str().unwrap_or_default().replace("NON-STRICT", "OK");
-    let case = |(name, seen): (&String, &Value)| (name.clone(), [text(&seen["behavior"]), text(&seen["behaviorClose"])]);
+    let case =
+        |(name, seen): (&String, &Value)| (name.clone(), [text(&seen["behavior"]), text(&seen["behaviorClose"])]);
     report[agent].as_object().unwrap_or_else(|| panic!("no report on {agent}")).iter().map(case).collect()
 }
 
@@ -88,5 +89,9 @@ async fn the_fuzzing_client_sees_no_gateway() {
     let (direct, through) = (seen(&report, "direct"), seen(&report, "gateway"));
     assert!(direct.len() > 250, "only {} cases ran", direct.len());
     let differ: Vec<_> = direct.iter().filter(|(case, seen)| through.get(*case) != Some(seen)).collect();
-    assert!(differ.is_empty(), "{differ:?} became {:?}", differ.iter().map(|(case, _)| &through[*case]).collect::<Vec<_>>());
+    assert!(
+        differ.is_empty(),
+        "{differ:?} became {:?}",
+        differ.iter().map(|(case, _)| &through[*case]).collect::<Vec<_>>()
+    );
 }
