@@ -42,7 +42,7 @@ async fn compressed_messages_pass_between_pythons_websockets() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
     let _server = Running(server);
     let upstream = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
-    let more = "[route.live.limits]\nping = \"100ms\"\nmessage_bytes = \"1MiB\"";
+    let more = "[route.live.limits]\nping = \"10s\"\nmessage_bytes = \"1MiB\"";
     let gateway = TestGateway::start(Setup::new(&toml(upstream, more))).await;
     let url = format!("ws://{}/chat", gateway.address());
     let saying = move || Command::new("python3").arg(script).args(["say", &url]).output().unwrap();
