@@ -4,6 +4,7 @@ mod ends;
 mod handshake;
 mod limits;
 mod multiplexed;
+mod others;
 mod weight;
 
 use std::net::SocketAddr;

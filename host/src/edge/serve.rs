@@ -188,8 +188,9 @@ impl Server {
         let switched = Mutex::new(None);
         // Boxed, so that a connection that waits for its next request does not hold the place for one.
         let service = service_fn(|request| {
-            Box::pin(async {
-                let (busy, refused) = (activity.begin(), activity.refused());
+            // Now, not with the first poll: what is read in between must find the connection busy.
+            let (busy, refused, switched) = (activity.begin(), activity.refused(), &switched);
+            Box::pin(async move {
                 let (response, tunnel) = self.exchange(request, origin, busy, refused).await;
                 if tunnel.is_some() {
                     *switched.lock().unwrap_or_else(PoisonError::into_inner) = tunnel;
