@@ -6,6 +6,8 @@ mod delivery;
 mod disk;
 mod examples;
 mod front_door;
+mod grpc;
+mod grpc_web;
 mod hot;
 mod layers;
 mod listeners;

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::echo;
-use super::silence::Silence;
+use super::silence::{Pulse, Silence};
+use super::streams;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
@@ -16,7 +17,7 @@ use crate::upstream::body::Outgoing;
 use crate::upstream::error::UpstreamError;
 
 /// How long a product may take.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Patience {
     /// To make a connection, or to wait for one when all are busy.
     pub connect: Option<Duration>,
@@ -26,6 +27,8 @@ pub struct Patience {
     pub idle: Option<Duration>,
     /// When all of it must be over.
     pub deadline: Option<Instant>,
+    /// There when the request may stream while it is answered.
+    pub pulse: Option<Pulse>,
 }
 
 /// Sends `request`, which speaks `protocol`, to `product`. Its target is in origin form, its Host the client's.
@@ -49,8 +52,13 @@ pub async fn send(
         connect: patience.connect,
         response: patience.response,
         deadline: patience.deadline,
-        multiplexed: protocol == Protocol::Grpc,
+        multiplexed: protocol.is_call(),
     };
     let response = upstream.send(request, &sending).await?;
-    Ok(response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline))))
+    if let Some(pulse) = &patience.pulse {
+        pulse.open();
+    }
+    let deadline = patience.deadline.filter(|_| !streams::is_open(protocol, response.headers()));
+    let silence = Silence::new(patience.idle, deadline).of_response(patience.pulse);
+    Ok(response.map(|body| Body::received(body, silence)))
 }

@@ -11,7 +11,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::error::message;
 use super::expect::{Unwanted, Waiting, Wanted};
+use super::grpc::{self, web::Decoded, web::Encoding};
 use super::headers::clean_trailers;
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
@@ -46,6 +48,11 @@ impl Upload {
     /// As it goes to an upstream.
     pub fn outgoing(self) -> Outgoing {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
+    }
+
+    /// As it goes to an upstream that does not read base64.
+    pub fn decoded(self) -> Outgoing {
+        if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(Decoded::new(self))) }
     }
 
     /// Whether `frame` is still within the limit. Trailers are cleaned.
@@ -121,6 +128,17 @@ pub struct Body {
     access: Option<Box<Access>>,
     /// The request's body, which nobody asked for.
     unwanted: Option<Unwanted>,
+    /// There when it answers a call of gRPC.
+    call: Option<Call>,
+}
+
+/// How the answer to a call of gRPC is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// As it comes.
+    Plain,
+    /// In gRPC-Web.
+    Web(Encoding),
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -163,7 +181,7 @@ impl std::error::Error for BrokenOff {}
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, access: None, unwanted: None }
+        Self { kind, access: None, unwanted: None, call: None }
     }
 
     /// No body.
@@ -204,6 +222,12 @@ impl Body {
         self
     }
 
+    /// The same as the answer to a call of gRPC: it says how it ended, even if it is broken off.
+    pub fn answering(mut self, call: Call) -> Self {
+        self.call = Some(call);
+        self
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -220,9 +244,7 @@ impl Body {
                     }
                     Poll::Ready(Some(Ok(frame)))
                 }
-                Poll::Ready(Some(Err(_broken))) => {
-                    Poll::Ready(Some(Err(BrokenOff { reason: Reason::UpstreamReset, outcome: Outcome::UpstreamError })))
-                }
+                Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(broken.into()))),
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => silence.poll(cx).map(|overdue| Some(Err(overdue.into()))),
             },
@@ -230,10 +252,31 @@ impl Body {
         }
     }
 
+    /// What becomes of `frame` on its way to who called.
+    fn said(&mut self, call: Call, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let status = frame.trailers_ref().and_then(grpc::Status::of);
+        if let (Some(status), Some(access)) = (status, &mut self.access) {
+            access.told(status);
+        }
+        written(call, frame)
+    }
+
     fn ended(&mut self) {
         if let Some(access) = self.access.take() {
             access.finish();
         }
+    }
+}
+
+/// A frame as whoever called reads it.
+fn written(call: Call, frame: Frame<Bytes>) -> Frame<Bytes> {
+    let Call::Web(encoding) = call else { return frame };
+    match frame.into_data() {
+        Ok(data) => Frame::data(encoding.data(data)),
+        Err(frame) => match frame.into_trailers() {
+            Ok(trailers) => Frame::data(encoding.trailers(&trailers)),
+            Err(other) => other,
+        },
     }
 }
 
@@ -259,14 +302,22 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = ready!(self.poll_kind(cx));
+        let polled = match (polled, self.call) {
+            (Some(Ok(frame)), Some(call)) => Some(Ok(self.said(call, frame))),
+            (polled, _) => polled,
+        };
         match &polled {
             Some(Ok(_)) if !self.is_end_stream() => {}
             Some(Ok(_)) | None => self.ended(),
             Some(Err(broken)) => {
                 if let Some(access) = self.access.take() {
-                    access.broke_off(broken.reason, broken.outcome);
+                    access.broke_off(*broken);
                 }
                 self.kind = Kind::Empty;
+                if let Some(call) = self.call {
+                    let trailers = grpc::trailers(broken.grpc(), message(broken.reason));
+                    return Poll::Ready(Some(Ok(written(call, Frame::trailers(trailers)))));
+                }
             }
         }
         Poll::Ready(polled)
@@ -282,6 +333,9 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if matches!(self.call, Some(Call::Web(_))) && !self.is_end_stream() {
+            return SizeHint::default();
+        }
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
