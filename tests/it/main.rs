@@ -12,6 +12,7 @@ mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
+mod observability;
 mod process;
 mod proxied;
 mod reload;
