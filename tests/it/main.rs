@@ -18,6 +18,7 @@ mod proxied;
 mod reload;
 mod routes;
 mod slow_readers;
+mod streams;
 mod systemd;
 mod tls;
 mod vectors;

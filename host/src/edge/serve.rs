@@ -10,9 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -22,15 +21,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handle::Handler;
+use super::held::{Held, LastEvent};
 use crate::base::drain::Drain;
 use crate::config::plan::{Limits, Timeouts};
-use crate::exchange::body::{Body, BrokenOff};
+use crate::exchange::streams;
 use crate::net::activity::{Activity, Busy, Waits, Watched};
 use crate::net::entrance::{Entered, Entrance, Origin};
 use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 use crate::net::stream::Stream;
-use crate::telemetry::labels::Closed;
+use crate::telemetry::labels::{Closed, Protocol};
 use crate::telemetry::listener::ListenerMetrics;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -164,7 +164,9 @@ impl Server {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             busy.tunnel();
         }
-        Ok(response.map(|body| Held { body, busy }))
+        let events = streams::answered(Protocol::Http, response.headers()) == Protocol::Sse;
+        let last = events.then(|| LastEvent::new(self.drain.clone()));
+        Ok(response.map(|body| Held::new(body, busy, last)))
     }
 }
 
@@ -356,34 +358,6 @@ impl Watch<'_> {
         let (_, since) = self.moved.take_if(|(before, _)| *before == moved).unwrap_or((moved, now));
         self.moved = Some((moved, since));
         self.waits.stall.is_some_and(|limit| since + limit <= now)
-    }
-}
-
-/// A response's body that keeps its connection busy, and tells whether the client takes it.
-struct Held {
-    body: Body,
-    busy: Busy,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.busy.asked();
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.busy.given();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -228,6 +228,12 @@ impl Body {
         self
     }
 
+    /// Ends it here, as if it were whole.
+    pub fn end(&mut self) {
+        self.ended();
+        self.kind = Kind::Empty;
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
