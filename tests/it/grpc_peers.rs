@@ -8,8 +8,11 @@ use tollgate_tests::{GatewayProcess, Setup, plugins};
 
 use crate::BINARY;
 
+/// As pip wants it; one version, so that one installation serves every test.
+pub(crate) const GRPCIO: &str = "grpcio==1.85.1";
+
 fn python() -> Result<Vec<PathBuf>, String> {
-    let python = elsewhere::python("python-grpc", &["grpcio==1.85.1"])?;
+    let python = elsewhere::python("python-grpc", &[GRPCIO])?;
     Ok(vec![python, plugins::root().join("tests/peers/raw.py")])
 }
 

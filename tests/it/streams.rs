@@ -32,12 +32,18 @@ struct Product {
 /// A request that reached the product; what is said is flushed at once.
 struct Call {
     headers: HeaderMap,
+    body: Incoming,
     say: mpsc::Sender<io::Result<Bytes>>,
 }
 
 impl Call {
     async fn say(&self, text: &str) {
         soon("a place", self.say.send(Ok(Bytes::copy_from_slice(text.as_bytes())))).await.unwrap();
+    }
+
+    /// What comes next of the request's body.
+    async fn hears(&mut self) -> Bytes {
+        soon("more of the request", self.body.frame()).await.unwrap().unwrap().into_data().unwrap()
     }
 
     /// Breaks off, as a product that crashes does.
@@ -64,7 +70,8 @@ impl Product {
                     let called = called.clone();
                     async move {
                         let (say, said) = mpsc::channel(1);
-                        called.send(Call { headers: request.headers().clone(), say }).await.unwrap();
+                        let (head, body) = request.into_parts();
+                        called.send(Call { headers: head.headers, body, say }).await.unwrap();
                         let frames =
                             stream::unfold(said, async |mut said| Some((said.recv().await?.map(Frame::data), said)));
                         let response = Response::builder().header("content-type", media);
@@ -310,4 +317,53 @@ async fn a_long_poll_may_take_as_long_as_its_route_says() {
     tokio::time::sleep(Duration::from_millis(600)).await;
     upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn two_way_streams_of_any_kind_pass_over_http2() {
+    let (gateway, mut product) =
+        gateway(true, "application/connect+proto", "[route.live.timeouts]\nbody = \"200ms\"").await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::post("http://a.test/live").header("content-type", "application/connect+proto");
+    let (answer, mut said) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    said.send_data("1".into(), false).unwrap();
+    let mut call = product.call().await;
+    let mut heard = soon("a head", answer).await.unwrap().into_body();
+    for number in 1..4 {
+        assert_eq!(call.hears().await, number.to_string());
+        call.say("heard").await;
+        assert_eq!(soon("an answer", heard.data()).await.unwrap().unwrap(), "heard");
+        // Longer than a request may pause before it is answered.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        said.send_data((number + 1).to_string().into(), false).unwrap();
+    }
+    said.send_reset(h2::Reason::CANCEL);
+    call.cancelled().await;
+}
+
+#[tokio::test]
+async fn upstreams_are_told_not_to_push() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let toml = format!(
+        "[product.live]\nupstreams = [\"h2c://{}\"]\n[route.live]\npath = \"/live\"\nproduct = \"live\"\n",
+        listener.local_addr().unwrap()
+    );
+    let gateway = TestGateway::start(Setup::new(&toml)).await;
+    let _client = Plain::ask(&gateway).await;
+    let (stream, _) = soon("a connection", listener.accept()).await.unwrap();
+    let (mut upstream, mut read) = (Wire::over(stream), Vec::new());
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+    let settings = loop {
+        read.extend(upstream.some().await);
+        let Some(head) = read.get(preface..preface + 9) else { continue };
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        if let Some(settings) = read.get(preface + 9..preface + 9 + length) {
+            break settings.to_vec();
+        }
+    };
+    // SETTINGS_ENABLE_PUSH (RFC 9113, section 6.5.2) is 0.
+    assert!(settings.chunks(6).any(|setting| setting == [0, 2, 0, 0, 0, 0]), "{settings:?}");
 }

@@ -90,7 +90,7 @@ pub fn node(project: &Path) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Starts a server that writes its port as its first line.
+/// Starts a server whose first line ends with its port.
 pub fn serving(command: &mut Command) -> (Running, SocketAddr) {
     let name = format!("{command:?}");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a peer starts");
@@ -98,6 +98,7 @@ pub fn serving(command: &mut Command) -> (Running, SocketAddr) {
     let stdout = child.stdout.take().expect("it is piped");
     let running = Running(child);
     BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let port: u16 = line.trim().parse().unwrap_or_else(|_| panic!("expected a port of {name}, not {line:?}"));
+    let port = line.trim().rsplit([' ', ':']).next().and_then(|port| port.parse().ok());
+    let port: u16 = port.unwrap_or_else(|| panic!("expected a port of {name}, not {line:?}"));
     (running, SocketAddr::from(([127, 0, 0, 1], port)))
 }

@@ -14,7 +14,7 @@ use super::access::Access;
 use super::error::message;
 use super::expect::{Unwanted, Waiting, Wanted};
 use super::grpc::{self, web::Decoded, web::Encoding};
-use super::headers::clean_trailers;
+use super::headers::{clean_metadata, clean_trailers};
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
 use crate::telemetry::labels::{Outcome, Reason};
@@ -245,8 +245,10 @@ impl Body {
             Kind::Received(body, silence) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(mut frame))) => {
                     silence.broken();
-                    if let Some(trailers) = frame.trailers_mut() {
-                        clean_trailers(trailers);
+                    match (frame.trailers_mut(), self.call) {
+                        (None, _) => {}
+                        (Some(trailers), None) => clean_trailers(trailers),
+                        (Some(trailers), Some(_)) => clean_metadata(trailers),
                     }
                     Poll::Ready(Some(Ok(frame)))
                 }

@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_in_the_operators_guide() {
-        let guide = include_str!("../../../docs/operations.md");
+        let guide = include_str!("../../../docs/metrics.md");
         let metrics = Metrics::new();
         metrics.prepare(&Known {
             products: vec!["p"],
