@@ -18,7 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -318,29 +318,41 @@ async fn the_gateways_errors_are_told_in_trailers_only() {
 
 #[tokio::test]
 async fn a_product_that_breaks_off_is_told_as_unavailable() {
-    let gateway = TestGateway::start(Setup::new(&toml(breaks_off().await, ""))).await;
+    let half = message(b"half").slice(..7);
+    let (address, reset) = breaks_off(half.clone()).await;
+    let gateway = TestGateway::start(Setup::new(&toml(address, ""))).await;
     let mut client = raw(gateway.address()).await;
-    let (head, trailers) = end_of(&mut client, "/test.Notes/Any", []).await;
-    assert_eq!((head.status().as_u16(), told(&trailers)), (200, "14".to_owned()));
+    let answer = soon("a head", client.send_request(call("/test.Notes/Any", []))).await.unwrap();
+    let mut body = answer.into_body();
+    assert_eq!(soon("half a message", body.frame()).await.unwrap().unwrap().into_data().unwrap(), half);
+    reset.notify_one();
+    let trailers = soon("the end", body.frame()).await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(told(&trailers), "14");
     gateway.counts("gateway_protocol_errors_total", &["protocol=\"grpc\"", "reason=\"upstream_reset\""], 1.0).await;
 }
 
-/// A product that sends half a message and resets the stream.
-async fn breaks_off() -> SocketAddr {
+/// A product that sends this, and resets the stream once it is told to.
+pub(crate) async fn breaks_off(sent: Bytes) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let reset = Arc::new(Notify::new());
+    let told = reset.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service_fn(async |_: HttpRequest<Incoming>| {
-                let half =
-                    stream::iter([Ok(Frame::data(message(b"half").slice(..7))), Err(std::io::Error::other("gone"))]);
+            let (sent, told) = (sent.clone(), told.clone());
+            let service = service_fn(move |_: HttpRequest<Incoming>| {
+                let (sent, told) = (stream::iter([Ok(Frame::data(sent.clone()))]), told.clone());
+                let broken = stream::once(async move {
+                    told.notified().await;
+                    Err(std::io::Error::other("gone"))
+                });
                 let answer = HttpResponse::builder().header("content-type", "application/grpc");
-                answer.body(StreamBody::new(half))
+                async move { answer.body(StreamBody::new(sent.chain(broken))) }
             });
             tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
         }
     });
-    address
+    (address, reset)
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use http::Method;
 use prost::Message as _;
 use tollgate_tests::{Answer, Setup, TestGateway, Wire, soon};
 
+use crate::grpc::breaks_off;
 use crate::grpc::service::{Note, Seen, serve};
 
 const BINARY: &str = "application/grpc-web+proto";
@@ -187,5 +188,33 @@ async fn messages_pass_one_by_one() {
         let (_, trailers) = read(&chunk(&mut wire, &mut rest).await);
         assert_eq!(trailers, ["grpc-status:0"]);
         assert_eq!(chunk(&mut wire, &mut rest).await, b"");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_off_is_told_between_messages_and_cut_within_one() {
+    let one = message(&Note::new("a", 1));
+    for (sent, told) in [(one.clone(), true), (one[..7].to_vec(), false)] {
+        let (product, reset) = breaks_off(sent.clone().into()).await;
+        let toml = format!(
+            "[product.notes]\nupstreams = [\"http://{product}\"]\n[route.notes]\npath = \"/{{*rest}}\"\nproduct = \"notes\"\n"
+        );
+        let gateway = TestGateway::start(Setup::new(&toml)).await;
+        let mut wire = gateway.wire().await;
+        let head = format!("host: a.test\r\ncontent-type: {BINARY}\r\ncontent-length: {}", one.len());
+        wire.send([format!("POST /test.Notes/Any HTTP/1.1\r\n{head}\r\n\r\n").as_bytes(), &one].concat()).await;
+        let mut rest = Vec::new();
+        assert!(wire.head(&mut rest).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert_eq!(chunk(&mut wire, &mut rest).await, sent);
+        reset.notify_one();
+        if told {
+            assert_eq!(frames(&chunk(&mut wire, &mut rest).await).1[0], "grpc-status:14");
+            assert_eq!(chunk(&mut wire, &mut rest).await, b"");
+        } else {
+            assert_eq!(String::from_utf8_lossy(&wire.rest().await), "");
+        }
+        gateway
+            .counts("gateway_protocol_errors_total", &["protocol=\"grpc_web\"", "reason=\"upstream_reset\""], 1.0)
+            .await;
     }
 }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::access::Access;
 use super::error::message;
 use super::expect::{Unwanted, Waiting, Wanted};
-use super::grpc::{self, web::Decoded, web::Encoding};
+use super::grpc::{self, web::Decoded, web::Writer};
 use super::headers::{clean_metadata, clean_trailers};
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
@@ -138,7 +138,7 @@ pub enum Call {
     /// As it comes.
     Plain,
     /// In gRPC-Web.
-    Web(Encoding),
+    Web(Writer),
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -260,13 +260,12 @@ impl Body {
         }
     }
 
-    /// What becomes of `frame` on its way to who called.
-    fn said(&mut self, call: Call, frame: Frame<Bytes>) -> Frame<Bytes> {
+    /// Notes how the call ended, if `frame` says so.
+    fn note(&mut self, frame: &Frame<Bytes>) {
         let status = frame.trailers_ref().and_then(grpc::Status::of);
         if let (Some(status), Some(access)) = (status, &mut self.access) {
             access.told(status);
         }
-        written(call, frame)
     }
 
     fn ended(&mut self) {
@@ -276,15 +275,25 @@ impl Body {
     }
 }
 
-/// A frame as whoever called reads it.
-fn written(call: Call, frame: Frame<Bytes>) -> Frame<Bytes> {
-    let Call::Web(encoding) = call else { return frame };
-    match frame.into_data() {
-        Ok(data) => Frame::data(encoding.data(data)),
-        Err(frame) => match frame.into_trailers() {
-            Ok(trailers) => Frame::data(encoding.trailers(&trailers)),
-            Err(other) => other,
-        },
+impl Call {
+    /// A frame as whoever called reads it.
+    fn written(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Self::Web(writer) = self else { return frame };
+        match frame.into_data() {
+            Ok(data) => Frame::data(writer.data(data)),
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::data(writer.trailers(&trailers)),
+                Err(other) => other,
+            },
+        }
+    }
+
+    /// How it is told that the answer broke off; `None` when that could be taken for a part of the answer.
+    fn told(&mut self, broken: BrokenOff) -> Option<Frame<Bytes>> {
+        if matches!(self, Self::Web(writer) if !writer.is_between()) {
+            return None;
+        }
+        Some(self.written(Frame::trailers(grpc::trailers(broken.grpc(), message(broken.reason)))))
     }
 }
 
@@ -310,9 +319,12 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = ready!(self.poll_kind(cx));
-        let polled = match (polled, self.call) {
-            (Some(Ok(frame)), Some(call)) => Some(Ok(self.said(call, frame))),
-            (polled, _) => polled,
+        let polled = match polled {
+            Some(Ok(frame)) if self.call.is_some() => {
+                self.note(&frame);
+                self.call.as_mut().map(|call| Ok(call.written(frame)))
+            }
+            polled => polled,
         };
         match &polled {
             Some(Ok(_)) if !self.is_end_stream() => {}
@@ -322,9 +334,8 @@ impl HttpBody for Body {
                     access.broke_off(*broken);
                 }
                 self.kind = Kind::Empty;
-                if let Some(call) = self.call {
-                    let trailers = grpc::trailers(broken.grpc(), message(broken.reason));
-                    return Poll::Ready(Some(Ok(written(call, Frame::trailers(trailers)))));
+                if let Some(told) = self.call.as_mut().and_then(|call| call.told(*broken)) {
+                    return Poll::Ready(Some(Ok(told)));
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::exchange::error::RequestError;
 use crate::exchange::expect::Wanted;
 use crate::exchange::grpc;
 use crate::exchange::grpc::timeout::{self, GRPC_TIMEOUT};
-use crate::exchange::grpc::web::{Encoding, Translation};
+use crate::exchange::grpc::web::{Encoding, Translation, Writer};
 use crate::exchange::headers::{add_forwarded, is_framed_once, join_cookies, strip_hop_by_hop};
 use crate::exchange::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::exchange::silence::{Pulse, Silence};
@@ -106,7 +106,7 @@ fn answered(mut response: Response<Body>, translation: Option<Translation>) -> R
     }
     let Some(translation) = translation else { return response.map(|body| body.answering(Call::Plain)) };
     translation.returned(response.headers_mut());
-    response.map(|body| body.answering(Call::Web(translation.response)))
+    response.map(|body| body.answering(Call::Web(Writer::new(translation.response))))
 }
 
 /// The client's expectation, which the upstream is to meet. Where there is no body to wait with, the client cannot mean

@@ -21,6 +21,8 @@ const WEB_TEXT: &str = "application/grpc-web-text";
 const STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// The flag of the frame that holds trailers.
 const TRAILERS: u8 = 0x80;
+/// What stands before a message: a flag and its length.
+const PREFIX: usize = 5;
 /// Characters of base64 that are decoded together.
 const GROUP: usize = 4;
 
@@ -51,7 +53,7 @@ impl Encoding {
     }
 
     /// A part of a response's body.
-    pub fn data(self, data: Bytes) -> Bytes {
+    fn data(self, data: Bytes) -> Bytes {
         match self {
             Self::Binary => data,
             Self::Text => STANDARD.encode(&data).into(),
@@ -59,7 +61,7 @@ impl Encoding {
     }
 
     /// A response's trailers, as the last part of its body.
-    pub fn trailers(self, trailers: &HeaderMap) -> Bytes {
+    fn trailers(self, trailers: &HeaderMap) -> Bytes {
         let length: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
         let mut frame = BytesMut::with_capacity(5 + length);
         frame.put_u8(TRAILERS);
@@ -71,6 +73,57 @@ impl Encoding {
             frame.put_slice(b"\r\n");
         }
         self.data(frame.freeze())
+    }
+}
+
+/// Writes the answer to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    encoding: Encoding,
+    /// Bytes of the present message's prefix that passed.
+    prefix: usize,
+    /// The message's length as far as its prefix tells, and then what is left of it.
+    left: u32,
+}
+
+impl Writer {
+    /// Writes in `encoding`.
+    pub const fn new(encoding: Encoding) -> Self {
+        Self { encoding, prefix: 0, left: 0 }
+    }
+
+    /// A part of the body.
+    pub fn data(&mut self, data: Bytes) -> Bytes {
+        self.pass(&data);
+        self.encoding.data(data)
+    }
+
+    /// The trailers, as the last part of the body.
+    pub fn trailers(self, trailers: &HeaderMap) -> Bytes {
+        self.encoding.trailers(trailers)
+    }
+
+    /// Whether no message has begun that has not ended. Within one, trailers would be taken for the rest of it.
+    pub const fn is_between(self) -> bool {
+        self.prefix == 0
+    }
+
+    fn pass(&mut self, mut data: &[u8]) {
+        while let Some((first, rest)) = data.split_first() {
+            if self.prefix < PREFIX {
+                // The first byte is a flag.
+                self.left = if self.prefix == 0 { 0 } else { self.left << 8 | u32::from(*first) };
+                self.prefix += 1;
+                data = rest;
+            } else {
+                let length = data.len().min(self.left as usize);
+                self.left -= length as u32;
+                data = &data[length..];
+            }
+            if self.prefix == PREFIX && self.left == 0 {
+                self.prefix = 0;
+            }
+        }
     }
 }
 
@@ -241,6 +294,25 @@ mod tests {
         let expected = b"\x80\0\0\0\x1egrpc-status:0\r\ngrpc-message:\r\n";
         assert_eq!(&Encoding::Binary.trailers(&trailers)[..], expected);
         assert_eq!(Encoding::Text.trailers(&trailers), STANDARD.encode(expected));
+    }
+
+    #[test]
+    fn trailers_go_between_messages() {
+        let mut writer = Writer::new(Encoding::Binary);
+        assert!(writer.is_between());
+        for (part, between) in [
+            (&b"\0\0\0\0\x02hi"[..], true),
+            (b"\0\0\0", false),
+            (b"\0\x03a", false),
+            (b"bc", true),
+            (b"\0\0\0\0\0", true),
+            (b"\0\0\0\0\x01x\x01\0\0\x01\0", false),
+            (&[b'y'; 255], false),
+            (b"z\0", false),
+        ] {
+            assert_eq!(writer.data(Bytes::copy_from_slice(part)), part);
+            assert_eq!(writer.is_between(), between, "{part:?}");
+        }
     }
 
     fn body(parts: Vec<Bytes>) -> impl Body<Data = Bytes, Error = BodyFault> + Unpin {
