@@ -15,6 +15,7 @@ mod listeners;
 mod misbehaving;
 mod node_peers;
 mod observability;
+mod pack;
 mod process;
 mod proxied;
 mod reload;
@@ -24,6 +25,7 @@ mod streams;
 mod systemd;
 mod tls;
 mod vectors;
+mod websocket;
 
 /// The real binary, built by cargo before this one runs.
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate-under-test");

@@ -30,9 +30,9 @@ async fn clients_for_browsers_are_served() {
          [route.notes]\npath = \"/test.Notes/{{*rest}}\"\nproduct = \"notes\"\n"
     );
     let gateway = TestGateway::start(Setup::new(&toml)).await;
-    // GraphQL over server-sent events in both of its modes, and incremental delivery in parts.
+    // GraphQL over server-sent events in both of its modes, over a WebSocket, and delivered in parts.
     content(&project, "call.mjs", &gateway).await;
-    for protocol in ["sse", "graphql"] {
+    for protocol in ["sse", "graphql", "websocket"] {
         let labels = [format!("protocol=\"{protocol}\""), "product=\"graphql\"".to_owned()];
         let [protocol, product] = labels.each_ref().map(String::as_str);
         assert!(gateway.metric("gateway_protocol_requests_total", &[protocol, product, "outcome=\"success\""]) > 0.0);

@@ -13,7 +13,7 @@ use crate::plugins;
 
 /// A process that ends with the test.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

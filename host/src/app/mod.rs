@@ -187,7 +187,7 @@ impl App {
         self.live.supervisor.stopping();
         let timeouts = self.live.current.load().timeouts.clone();
         tokio::time::sleep(timeouts.drain_delay.unwrap_or_default()).await;
-        tracing::info!(connections = self.connections.held(), "draining");
+        tracing::info!("draining");
         self.live.edge().drain();
         let limit = timeouts.drain.unwrap_or(Duration::MAX);
         let last_call = (limit / 10).min(LAST_CALL);

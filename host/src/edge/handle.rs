@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -83,6 +84,9 @@ impl Handler {
         if let Some(crossing) = crossing {
             crossing.mark(response.headers_mut());
         }
+        if method == Method::HEAD {
+            response = without_body(response);
+        }
         let bare = method == Method::HEAD || is_bodiless(response.status());
         response.map(|body| body.recorded(access, bare))
     }
@@ -122,27 +126,31 @@ impl Handler {
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
         access.speaks(*protocol);
-        let exchange = self.exchange(arrived, &mut request, access, protocol)?;
-        *crossing = Crossing::of(&exchange.route, *protocol, &request);
+        let (exchange, preflight) = self.exchange(arrived, &mut request, access, protocol)?;
+        *crossing = Crossing::of(&exchange.route, *protocol, &request, preflight);
         if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
             return Ok(answer);
         }
         admit(&exchange)?;
         match &exchange.route.target {
+            Target::Proxy(product) if exchange.protocol == Protocol::Websocket => {
+                Box::pin(proxy::websocket::open(&exchange, product, request)).await
+            }
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
+            Target::Webhook(_) if *request.method() == Method::CONNECT => Err(RequestError::Unsupported),
             // Boxed, so that the future of a plain request, which is moved with each of them, stays small.
             Target::Webhook(intake) => Box::pin(self.webhooks.receive(&exchange, intake, request)).await,
         }
     }
 
-    /// Checks the head and finds its route.
+    /// Checks the head and finds its route, and whether that is found as the route of a request that a preflight announces.
     fn exchange(
         &self,
         arrived: Arrived,
         request: &mut Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
-    ) -> Result<Exchange, RequestError> {
+    ) -> Result<(Exchange, bool), RequestError> {
         let Arrived { id, gateway, started, peer } = arrived;
         check::head(request, &gateway.limits)?;
         let path = path::normalise(request.uri().path()).map_err(|_| RequestError::Path)?;
@@ -155,12 +163,13 @@ impl Handler {
             listener: &self.listener,
             host: &host.name,
             path: &path,
-            method: request.method(),
+            method: check::method(request),
             headers: request.headers(),
             preflight: false,
         };
         let announced = cors::asked_method(request.method(), request.headers());
         let asked = cors::standing_for(asked, announced.as_ref(), &gateway.routes, |route| route.policy.cors.as_ref());
+        let preflight = asked.preflight;
         let found = gateway.routes.find(asked).map_err(|miss| missed(miss, asked, &gateway.routes));
         let route = Arc::clone(&found?.target);
         if let Target::Webhook(_) = route.target {
@@ -169,7 +178,7 @@ impl Handler {
         access.serve(Arc::clone(&route), *protocol);
         let (trace, joined) = identity::trace(request.headers(), peer.trusted);
         let patience = if protocol.is_call() { grpc::timeout::asked(request.headers())? } else { None };
-        Ok(Exchange {
+        let exchange = Exchange {
             trace,
             joined,
             deadline: earlier(route.timeouts.total, patience).and_then(|limit| started.checked_add(limit)),
@@ -182,7 +191,8 @@ impl Handler {
             peer,
             path,
             started,
-        })
+        };
+        Ok((exchange, preflight))
     }
 }
 
@@ -224,6 +234,20 @@ fn refuse(
 ) -> Response<Body> {
     let response = respond::answer(error, id, protocol, media);
     access.failed(response.status(), &error.answer());
+    response
+}
+
+/// The answer to HEAD: the length that GET's would have, and no body, which over HTTP/2 nobody else takes off it (RFC 9110,
+/// section 9.3.2).
+fn without_body(response: Response<Body>) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Body::empty());
+    if let (Some(length), false) = (length, is_bodiless(response.status())) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
     response
 }
 

@@ -13,7 +13,7 @@ use super::error::Answer;
 use super::grpc;
 use super::identity::RequestId;
 use crate::gateway::Route;
-use crate::telemetry::labels::{Outcome, Protocol};
+use crate::telemetry::labels::{Outcome, Protocol, Reason};
 use crate::telemetry::product::{NO_PRODUCT, ProductMetrics};
 
 /// The `tracing` target of the lines.
@@ -115,8 +115,8 @@ impl Access {
     }
 
     /// The response is broken off.
-    pub fn broke_off(mut self, broken: BrokenOff) {
-        let BrokenOff { reason, outcome } = broken;
+    pub fn broke_off(mut self, reason: Reason, outcome: Outcome) {
+        let broken = BrokenOff { reason, outcome };
         self.metrics.error(self.protocol, reason);
         self.grpc = self.protocol.is_call().then(|| broken.grpc().into());
         self.outcome = outcome;

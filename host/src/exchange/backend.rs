@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, response};
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::echo;
+use super::error::RequestError;
 use super::silence::{Pulse, Silence};
 use super::streams;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
 use crate::upstream::Sending;
-use crate::upstream::body::Outgoing;
+use crate::upstream::body::{Outgoing, Received};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::switched::Switched;
 
 /// How long a product may take.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,35 @@ pub struct Patience {
     pub pulse: Option<Pulse>,
 }
 
+/// What a product says to a handshake.
+#[derive(Debug)]
+pub enum Handshake {
+    /// It switches: the head of its 101, and the connection.
+    Switched(response::Parts, Switched),
+    /// It does not.
+    Answered(Box<Response<Body>>),
+}
+
+/// Asks `product` to switch protocols. Its target is in origin form, its Host the client's.
+pub async fn switch(
+    product: &Product,
+    request: Request<Outgoing>,
+    patience: Patience,
+) -> Result<Handshake, RequestError> {
+    let upstream = match &product.backend {
+        Backend::Upstream(upstream) if upstream.may_upgrade() => upstream,
+        Backend::Upstream(_) | Backend::Echo => return Err(RequestError::Unsupported),
+    };
+    let sending = Sending { upgrade: true, ..sending(product, &request, &patience) };
+    let response = upstream.send(request, &sending).await?;
+    Ok(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (head, switched) = Switched::of(response);
+        Handshake::Switched(head, switched)
+    } else {
+        Handshake::Answered(Box::new(received(response, Protocol::Websocket, patience)))
+    })
+}
+
 /// Sends `request`, which speaks `protocol`, to `product`. Its target is in origin form, its Host the client's.
 pub async fn send(
     product: &Product,
@@ -42,23 +73,32 @@ pub async fn send(
         Backend::Upstream(upstream) => upstream,
         Backend::Echo => return echo::answer(request).await,
     };
+    let sending = Sending { multiplexed: protocol.is_call(), ..sending(product, &request, &patience) };
+    let response = upstream.send(request, &sending).await?;
+    Ok(received(response, protocol, patience))
+}
+
+fn sending(product: &Product, request: &Request<Outgoing>, patience: &Patience) -> Sending {
     let host = match &product.host {
         HostPolicy::Client => request.headers().get(http::header::HOST).cloned(),
         HostPolicy::Upstream => None,
         HostPolicy::Literal(host) => Some(host.clone()),
     };
-    let sending = Sending {
+    Sending {
         host,
         connect: patience.connect,
         response: patience.response,
         deadline: patience.deadline,
-        multiplexed: protocol.is_call(),
-    };
-    let response = upstream.send(request, &sending).await?;
+        multiplexed: false,
+        upgrade: false,
+    }
+}
+
+fn received(response: Response<Received>, protocol: Protocol, patience: Patience) -> Response<Body> {
     if let Some(pulse) = &patience.pulse {
         pulse.open();
     }
     let deadline = patience.deadline.filter(|_| !streams::is_open(protocol, response.headers()));
     let silence = Silence::new(patience.idle, deadline).of_response(patience.pulse);
-    Ok(response.map(|body| Body::received(body, silence)))
+    response.map(|body| Body::received(body, silence))
 }

@@ -17,6 +17,7 @@ use super::grpc::{self, web::Decoded, web::Writer};
 use super::headers::{clean_metadata, clean_trailers};
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
+use super::tunnel::Tunnel;
 use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::{BodyFault, Outgoing, Received};
 
@@ -149,6 +150,7 @@ enum Kind {
     Full(Bytes),
     Received(Received, Silence),
     Boxed(Boxed),
+    Tunnel(Box<Tunnel>),
 }
 
 impl fmt::Debug for Kind {
@@ -158,6 +160,7 @@ impl fmt::Debug for Kind {
             Self::Full(_) => "Full",
             Self::Received(..) => "Received",
             Self::Boxed(_) => "Boxed",
+            Self::Tunnel(_) => "Tunnel",
         })
     }
 }
@@ -203,6 +206,22 @@ impl Body {
     /// Some other.
     pub fn boxed(body: Boxed) -> Self {
         Self::of(Kind::Boxed(body))
+    }
+
+    /// None, and a tunnel in its place.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self::of(Kind::Tunnel(Box::new(tunnel)))
+    }
+
+    /// The tunnel in its place, with what is to be written down at its end.
+    pub fn take_tunnel(&mut self) -> Option<(Box<Tunnel>, Box<Access>)> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Tunnel(tunnel) => self.access.take().map(|access| (tunnel, access)),
+            other => {
+                self.kind = other;
+                None
+            }
+        }
     }
 
     /// The same, writing `access` down at its end. `bare` says that the response has no body whatever this one says
@@ -257,6 +276,8 @@ impl Body {
                 Poll::Pending => silence.poll(cx).map(|overdue| Some(Err(overdue.into()))),
             },
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            // Whoever writes the response takes it out first.
+            Kind::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -331,7 +352,7 @@ impl HttpBody for Body {
             Some(Ok(_)) | None => self.ended(),
             Some(Err(broken)) => {
                 if let Some(access) = self.access.take() {
-                    access.broke_off(*broken);
+                    access.broke_off(broken.reason, broken.outcome);
                 }
                 self.kind = Kind::Empty;
                 if let Some(told) = self.call.as_mut().and_then(|call| call.told(*broken)) {
@@ -348,6 +369,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Received(body, _) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
+            Kind::Tunnel(_) => false,
         }
     }
 
@@ -360,6 +382,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Received(body, _) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
+            Kind::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

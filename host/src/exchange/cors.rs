@@ -67,11 +67,12 @@ pub struct Crossing {
 }
 
 impl Crossing {
-    /// `None` when the route has no `cors`.
-    pub fn of<B>(route: &Arc<Route>, protocol: Protocol, request: &Request<B>) -> Option<Self> {
+    /// `None` when the route has no `cors`. A `preflight` is one to the route it was found by: another's leave is not its
+    /// to give.
+    pub fn of<B>(route: &Arc<Route>, protocol: Protocol, request: &Request<B>, preflight: bool) -> Option<Self> {
         route.policy.cors.as_ref()?;
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let asked = asked_method(request.method(), request.headers());
+        let asked = if preflight { asked_method(request.method(), request.headers()) } else { None };
         Some(Self { route: Arc::clone(route), origin, asked, called: protocol == Protocol::GrpcWeb })
     }
 

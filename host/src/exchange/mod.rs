@@ -14,6 +14,7 @@ pub mod linger;
 pub mod respond;
 pub mod silence;
 pub mod streams;
+pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

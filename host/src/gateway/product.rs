@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::room::Room;
 use crate::base::names::ProductName;
 use crate::config::plan::{Delivery, HostPolicy, Timeouts};
 use crate::telemetry::product::ProductMetrics;
@@ -20,6 +21,8 @@ pub struct Product {
     pub timeouts: Timeouts,
     /// How webhook deliveries are paced.
     pub delivery: Delivery,
+    /// For its WebSockets.
+    pub websockets: Room,
     /// What is counted.
     pub metrics: Arc<ProductMetrics>,
 }

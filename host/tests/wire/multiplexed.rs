@@ -115,13 +115,10 @@ async fn connect_makes_no_tunnel() {
     let mut client = H2::open(&gateway).await;
     let end = client.ask(1, &block(&[(":method", "CONNECT"), (":authority", "a:80")])).await;
     assert!(matches!(&end, End::Answered(body) if body.contains("\"unsupported\"")), "{end:?}");
-    // RFC 8441 is not announced, so nobody may use it.
-    let extended = head(&[(":method", "CONNECT"), (":protocol", "websocket")]);
+    // Of RFC 8441 a WebSocket is all there is.
+    let extended = head(&[(":method", "CONNECT"), (":protocol", "connect-udp")]);
     let end = client.ask(3, &block(&extended)).await;
-    assert!(
-        matches!(end, End::Reset(_)) || matches!(&end, End::Answered(body) if body.contains("\"unsupported\"")),
-        "{end:?}"
-    );
+    assert!(matches!(&end, End::Answered(body) if body.contains("\"unsupported\"")), "{end:?}");
     assert!(upstream.is_untouched());
 }
 
@@ -215,4 +212,14 @@ async fn trailers_do_not_become_fields() {
     assert_eq!(inbound.0.until("x-sum: 7\r\n\r\n").await, "2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n");
     inbound.ok("ok").await;
     assert_eq!(client.end(1).await, End::Answered("ok".into()));
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body() {
+    let (gateway, _upstream) = gateway().await;
+    let mut client = H2::open(&gateway).await;
+    for (stream, path) in [(1, "/echo/"), (3, "/echo/%zz")] {
+        let answer = client.ask(stream, &block(&head(&[(":method", "HEAD"), (":path", path)]))).await;
+        assert!(matches!(&answer, End::Answered(body) if body.is_empty()), "{path}: {answer:?}");
+    }
 }

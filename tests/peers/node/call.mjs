@@ -1,6 +1,8 @@
 // Clients of GraphQL over streams: `node call.mjs URL` prints `ok` or fails.
 import assert from 'node:assert/strict';
 import { createClient } from 'graphql-sse';
+import { createClient as createSocketClient } from 'graphql-ws';
+import WebSocket from 'ws';
 import { meros } from 'meros/browser';
 
 const url = process.argv[2];
@@ -30,13 +32,18 @@ async function ticks(client, name, count) {
 }
 
 async function nobodyListens() {
-  const until = Date.now() + 1000;
+  const until = Date.now() + 5000;
   while ((await ask('{ open }')).open !== 0) assert.ok(Date.now() < until, 'a subscription that nobody listens to');
 }
 
-for (const singleConnection of [false, true]) {
-  const client = createClient({ url: `${url}/graphql/stream`, singleConnection, retryAttempts: 0 });
-  const mode = singleConnection ? 'single' : 'distinct';
+const streams = `${url}/graphql/stream`;
+const socket = `${url.replace('http', 'ws')}/graphql/socket`;
+const clients = {
+  distinct: createClient({ url: streams, retryAttempts: 0 }),
+  single: createClient({ url: streams, singleConnection: true, retryAttempts: 0 }),
+  socket: createSocketClient({ url: socket, webSocketImpl: WebSocket, retryAttempts: 0 }),
+};
+for (const [mode, client] of Object.entries(clients)) {
   await Promise.all([ticks(client, `${mode} a`, 5), ticks(client, `${mode} b`, 3)]);
 
   const query = `subscription { tick(name: "${mode} never", count: 9) }`;

@@ -2,7 +2,9 @@
 // `slow` until it is released, so that nothing that is held back on the way goes unnoticed.
 import { createServer } from 'node:http';
 import { createHandler } from 'graphql-sse/lib/use/http';
+import { useServer } from 'graphql-ws/use/ws';
 import { createSchema, createYoga } from 'graphql-yoga';
+import { WebSocketServer } from 'ws';
 import { useDeferStream } from '@graphql-yoga/plugin-defer-stream';
 
 const turns = new Map();
@@ -47,4 +49,5 @@ const yoga = createYoga({ schema, plugins: [useDeferStream()], logging: false })
 const server = createServer((request, response) =>
   request.url.startsWith('/graphql/stream') ? sse(request, response) : yoga(request, response),
 );
+useServer({ schema }, new WebSocketServer({ server, path: '/graphql/socket' }));
 server.listen(0, '127.0.0.1', () => console.log(server.address().port));

@@ -5,16 +5,8 @@ use crate::config::problem::{Problem, Source, Span};
 use crate::config::raw::Item;
 
 /// Keys, by the shape of their table.
-const KEYS: &[(&str, &str)] = &[
-    ("", "trace"),
-    ("product.NAME", "sign"),
-    ("product.NAME.limits", "websockets"),
-    ("route.NAME", "plugin"),
-    ("route.NAME.limits", "websockets"),
-    ("route.NAME.limits", "message_bytes"),
-    ("route.NAME.limits", "ping"),
-    ("route.NAME.webhook", "order_by"),
-];
+const KEYS: &[(&str, &str)] =
+    &[("", "trace"), ("product.NAME", "sign"), ("route.NAME", "plugin"), ("route.NAME.webhook", "order_by")];
 
 /// Values of keys that are served otherwise.
 const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
