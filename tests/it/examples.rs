@@ -2,23 +2,16 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use tollgate_tests::plugins;
+use bytes::Bytes;
+use http::Method;
+use tollgate_tests::elsewhere::{self, Running, ran, serving, skipped};
+use tollgate_tests::{Connection, GatewayProcess, Setup, plugins, soon};
 
 use crate::BINARY;
-
-/// A command that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
 
 /// The example's files, listening on free ports, its plugins built from the project's own sources.
 fn copied(example: &Path, folder: &Path) {
@@ -92,6 +85,63 @@ fn the_quickstart_does_what_its_readme_says() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let routes: Vec<_> = listed["events"].as_array().unwrap().iter().map(|event| event["route"].clone()).collect();
     assert_eq!(routes, ["stripe", "github"]);
+}
+
+/// The example's gateway, before `upstream` instead of the address that is written down.
+async fn gateway_of(example: &str, written: &str, upstream: SocketAddr) -> GatewayProcess {
+    let config = plugins::root().join("examples").join(example).join("tollgate.toml");
+    let config = fs::read_to_string(config).unwrap();
+    assert!(config.contains("127.0.0.1:8080") && config.contains(written), "the example moved: {config}");
+    let config = config.replace("127.0.0.1:8080", "127.0.0.1:0").replace(written, &upstream.to_string());
+    let setup = Setup::new("");
+    setup.write_whole(&format!("{config}\n[admin]\naddress = \"127.0.0.1:0\"\n"));
+    GatewayProcess::start(BINARY.as_ref(), &setup).await
+}
+
+#[tokio::test]
+async fn the_greeter_does_what_its_readme_says() {
+    let python = match elsewhere::python("python-grpc", &[crate::grpc_peers::GRPCIO]) {
+        Ok(python) => python,
+        Err(why) => return skipped(&format!("the example of gRPC needs Python with grpcio: {why}")),
+    };
+    let example = plugins::root().join("examples/grpc");
+    let (_greeter, address) = serving(Command::new(&python).arg(example.join("server.py")).arg("0"));
+    let gateway = gateway_of("grpc", "127.0.0.1:50051", address).await;
+    let mut client = Command::new(&python);
+    client.arg(example.join("client.py")).arg(gateway.address().to_string());
+    let said = tokio::task::spawn_blocking(move || ran(&mut client)).await.unwrap().unwrap();
+    let expected = [
+        "hello world",
+        "sheep 1",
+        "sheep 2",
+        "sheep 3",
+        "/example.Greeter/Sleep DEADLINE_EXCEEDED",
+        "/no.such.Service/Call UNIMPLEMENTED",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    let mut browser = Connection::open(gateway.address()).await.unwrap();
+    let media = [("content-type".to_owned(), "application/grpc-web".to_owned())];
+    let asked =
+        browser.request(Method::POST, "/example.Greeter/Hello", &media, Bytes::from_static(b"\0\0\0\0\x05world"));
+    let answer = soon("an answer", asked).await.unwrap();
+    assert!(answer.body.starts_with(b"\0\0\0\0\x0bhello world\x80"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_ticker_does_what_its_readme_says() {
+    if let Some(missing) = ["curl", "python3"].into_iter().find(|tool| !is_there(tool)) {
+        return skipped(&format!("the example of server-sent events needs {missing}"));
+    }
+    let example = plugins::root().join("examples/sse");
+    let (_ticker, address) = serving(Command::new("python3").arg(example.join("server.py")).arg("0"));
+    let gateway = gateway_of("sse", "127.0.0.1:9001", address).await;
+    let mut curl = Command::new("curl");
+    curl.args(["-sN", "--max-time", "2", "-H", "last-event-id: 41"])
+        .arg(format!("http://{}/events", gateway.address()));
+    // It ends by its own time limit.
+    let heard = tokio::task::spawn_blocking(move || curl.output()).await.unwrap().unwrap();
+    let heard = said(&heard);
+    assert!(heard.starts_with("id: 42\ndata: tick 42\n\nid: 43\ndata: tick 43\n\n"), "{heard}");
 }
 
 /// The first line that begins so; what follows that beginning.

@@ -166,6 +166,27 @@ impl Wire {
         String::from_utf8_lossy(&read).into_owned()
     }
 
+    /// What comes next; nothing when the gateway closed.
+    pub async fn some(&mut self) -> Vec<u8> {
+        let mut read = Vec::with_capacity(4096);
+        // A reset ends it as well as a close.
+        let _ended = soon("some bytes", self.stream.read_buf(&mut read)).await;
+        read
+    }
+
+    /// The head of a response; what was read beyond it is left in `rest`.
+    pub async fn head(&mut self, rest: &mut Vec<u8>) -> String {
+        loop {
+            if let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head: Vec<u8> = rest.drain(..end + 4).collect();
+                return String::from_utf8_lossy(&head).into_owned();
+            }
+            let more = self.some().await;
+            assert!(!more.is_empty(), "expected a head, not the end after {:?}", String::from_utf8_lossy(rest));
+            rest.extend(more);
+        }
+    }
+
     /// Everything up to `end`, and not a byte more.
     pub async fn until(&mut self, end: &[u8]) -> Vec<u8> {
         let mut read = Vec::new();

@@ -5,6 +5,7 @@
 //! Whatever waits here waits for something to happen, and fails when it takes too long ([`soon`], [`eventually`]).
 
 pub mod client;
+pub mod elsewhere;
 pub mod gateway;
 pub mod peers;
 pub mod plugins;

@@ -37,6 +37,8 @@ use crate::webhook::worker::Worker;
 
 /// Between two sweeps of what is past its retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Streams without an end get this long, and at most a tenth of the drain, to reach a place where they may end.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long attempts to deliver may go on after connections are gone.
 const DELIVERIES_END: Duration = Duration::from_secs(5);
 
@@ -187,7 +189,13 @@ impl App {
         tokio::time::sleep(timeouts.drain_delay.unwrap_or_default()).await;
         tracing::info!("draining");
         self.live.edge().drain();
-        let drained = tokio::time::timeout(timeouts.drain.unwrap_or(Duration::MAX), self.connections.done()).await;
+        let limit = timeouts.drain.unwrap_or(Duration::MAX);
+        let last_call = (limit / 10).min(LAST_CALL);
+        let mut drained = tokio::time::timeout(limit - last_call, self.connections.done()).await;
+        if drained.is_err() {
+            self.live.edge().last_call();
+            drained = tokio::time::timeout(last_call, self.connections.done()).await;
+        }
         if drained.is_err() {
             tracing::warn!(connections = self.connections.held(), "connections are cut: the drain took too long");
         }

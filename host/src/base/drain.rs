@@ -5,16 +5,26 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// How far a drain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Working,
+    /// What is under way comes to its end.
+    Ending,
+    /// What has no end of its own ends where it does the least harm.
+    LastCall,
+}
+
 /// A phase of work that can be asked to end and waited for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    signal: Arc<watch::Sender<bool>>,
+    signal: Arc<watch::Sender<Phase>>,
     guards: Arc<watch::Sender<usize>>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { signal: Arc::new(watch::Sender::new(false)), guards: Arc::new(watch::Sender::new(0)) }
+        Self { signal: Arc::new(watch::Sender::new(Phase::Working)), guards: Arc::new(watch::Sender::new(0)) }
     }
 }
 
@@ -22,7 +32,7 @@ impl Drain {
     /// A part of the work that is asked to end on its own; this one's [`done`](Self::done) waits for it too.
     #[must_use]
     pub fn part(&self) -> Self {
-        Self { signal: Arc::new(watch::Sender::new(self.started())), guards: Arc::clone(&self.guards) }
+        Self { signal: Arc::new(watch::Sender::new(self.phase())), guards: Arc::clone(&self.guards) }
     }
 
     /// A token to hold while working.
@@ -33,19 +43,50 @@ impl Drain {
 
     /// Asks everyone to finish.
     pub fn start(&self) {
-        self.signal.send_replace(true);
+        self.advance(Phase::Ending);
+    }
+
+    /// Asks whoever has no end of its own to stop at the next good place: the rest is cut off soon.
+    pub fn last_call(&self) {
+        self.advance(Phase::LastCall);
+    }
+
+    fn advance(&self, to: Phase) {
+        self.signal.send_if_modified(|phase| {
+            let advances = *phase < to;
+            *phase = to.max(*phase);
+            advances
+        });
+    }
+
+    fn phase(&self) -> Phase {
+        *self.signal.borrow()
     }
 
     /// Whether the end was asked for.
     pub fn started(&self) -> bool {
-        *self.signal.borrow()
+        self.phase() >= Phase::Ending
+    }
+
+    /// Whether the [last call](Self::last_call) was made.
+    pub fn is_last_call(&self) -> bool {
+        self.phase() == Phase::LastCall
     }
 
     /// Returns once the end was asked for.
     pub async fn wait(&self) {
+        self.reaches(Phase::Ending).await;
+    }
+
+    /// Returns once the [last call](Self::last_call) was made.
+    pub async fn wait_for_last_call(&self) {
+        self.reaches(Phase::LastCall).await;
+    }
+
+    async fn reaches(&self, phase: Phase) {
         // The sender lives in `self`, so the channel cannot close under us.
         let mut signal = self.signal.subscribe();
-        let _started = signal.wait_for(|started| *started).await;
+        let _reached = signal.wait_for(|now| *now >= phase).await;
     }
 
     /// Returns once no guard is held.
@@ -97,5 +138,16 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(guard);
         waiting.await.expect("ends");
+    }
+
+    #[tokio::test]
+    async fn the_last_call_comes_after_the_start_and_is_not_taken_back() {
+        let drain = Drain::default();
+        drain.start();
+        assert!(drain.started() && !drain.is_last_call());
+        drain.last_call();
+        drain.start();
+        drain.wait_for_last_call().await;
+        assert!(drain.started() && drain.part().is_last_call());
     }
 }

@@ -7,6 +7,7 @@ use http::{Method, Request, Version};
 use crate::base::host::normalise_host;
 use crate::config::plan::Limits;
 use crate::exchange::error::RequestError;
+use crate::exchange::grpc::is_media;
 use crate::exchange::headers::tokens;
 use crate::telemetry::labels::Protocol;
 
@@ -106,12 +107,6 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
     }
 }
 
-/// Whether `field` names the media type `wanted`, with or without a suffix (`+proto`) and parameters.
-fn is_media(field: &[u8], wanted: &[u8]) -> bool {
-    let Some((start, rest)) = field.split_at_checked(wanted.len()) else { return false };
-    start.eq_ignore_ascii_case(wanted) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
-}
-
 /// A WebSocket's handshake over HTTP/2 (RFC 8441, section 4). Nothing else is tunnelled.
 fn is_extended<B>(request: &Request<B>) -> bool {
     let asked = request.extensions().get::<hyper::ext::Protocol>();
@@ -128,22 +123,6 @@ pub(super) fn method<B>(request: &Request<B>) -> &Method {
 fn is_websocket(headers: &HeaderMap) -> bool {
     let has = |name, wanted| tokens(headers, name).any(|token: &str| token.eq_ignore_ascii_case(wanted));
     headers.contains_key(header::UPGRADE) && has(&header::UPGRADE, "websocket") && has(&header::CONNECTION, "upgrade")
-}
-
-/// What an exchange turned out to speak once its response's head is there.
-pub(super) fn answered(protocol: Protocol, headers: &HeaderMap) -> Protocol {
-    if protocol != Protocol::Http {
-        return protocol;
-    }
-    let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let is = |wanted: &[u8]| media.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted));
-    if is(b"text/event-stream") {
-        Protocol::Sse
-    } else if is(b"multipart/mixed") || is(b"application/graphql-response+json") {
-        Protocol::Graphql
-    } else {
-        Protocol::Http
-    }
 }
 
 #[cfg(test)]
@@ -212,8 +191,5 @@ mod tests {
         assert_eq!(spoken(&[("content-type", "Application/gRPC+json; a=b")]), Protocol::Grpc);
         assert_eq!(spoken(&[("content-type", "application/grpcs")]), Protocol::Http);
         assert_eq!(spoken(&[("upgrade", "h2c")]), Protocol::Http);
-        let stream = request(Version::HTTP_11, "/", &[("content-type", "text/event-stream; charset=utf-8")]);
-        assert_eq!(answered(Protocol::Http, stream.headers()), Protocol::Sse);
-        assert_eq!(answered(Protocol::Webhook, stream.headers()), Protocol::Webhook);
     }
 }

@@ -1,6 +1,7 @@
 //! One request, one response. Infallible: whatever goes wrong is answered, so hyper never sees an error from us.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -16,7 +17,7 @@ use crate::exchange::body::Body;
 use crate::exchange::cors::Crossing;
 use crate::exchange::error::RequestError;
 use crate::exchange::identity::{self, RequestId, X_REQUEST_ID};
-use crate::exchange::{Exchange, Peer, cors, headers, plugins, respond};
+use crate::exchange::{Exchange, Peer, cors, grpc, headers, plugins, respond, streams};
 use crate::gateway::routes::{Asked, Miss, RouteTable};
 use crate::gateway::{Current, Gateway, Route, Target};
 use crate::net::entrance::Origin;
@@ -71,7 +72,10 @@ impl Handler {
         let answered = self.dispatch(arrived, request, &mut access, &mut protocol, &mut crossing).await;
         let mut response = match answered {
             Ok(mut response) => {
-                access.answered(response.status(), check::answered(protocol, response.headers()));
+                access.answered(response.status(), streams::answered(protocol, response.headers()));
+                if let Some(status) = grpc::Status::of(response.headers()).filter(|_| protocol.is_call()) {
+                    access.told(status);
+                }
                 response.headers_mut().insert(X_REQUEST_ID, id.field());
                 response
             }
@@ -121,8 +125,9 @@ impl Handler {
         crossing: &mut Option<Crossing>,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
+        access.speaks(*protocol);
         let (exchange, preflight) = self.exchange(arrived, &mut request, access, protocol)?;
-        *crossing = Crossing::of(&exchange.route, &request, preflight);
+        *crossing = Crossing::of(&exchange.route, *protocol, &request, preflight);
         if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
             return Ok(answer);
         }
@@ -199,10 +204,12 @@ impl Handler {
         }
         access.serve(Arc::clone(&route), *protocol);
         let (trace, joined) = identity::trace(request.headers(), peer.trusted);
+        let patience = if protocol.is_call() { grpc::timeout::asked(request.headers())? } else { None };
         let exchange = Exchange {
             trace,
             joined,
-            deadline: route.timeouts.total.map(|total| started + total),
+            deadline: earlier(route.timeouts.total, patience).and_then(|limit| started.checked_add(limit)),
+            patience,
             authority: host.authority.into(),
             protocol: *protocol,
             id,
@@ -214,6 +221,10 @@ impl Handler {
         };
         Ok((exchange, preflight))
     }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 /// Counts the request against its route's rate.
@@ -248,9 +259,9 @@ fn refuse(
     media: Option<&HeaderValue>,
     access: &mut Access,
 ) -> Response<Body> {
-    let answer = error.answer();
-    access.failed(answer.http, answer.reason, answer.outcome());
-    respond::answer(error, id, protocol, media)
+    let response = respond::answer(error, id, protocol, media);
+    access.failed(response.status(), &error.answer());
+    response
 }
 
 /// The answer to HEAD: the length that GET's would have, and no body, which over HTTP/2 nobody else takes off it (RFC 9110,

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod handle;
+mod held;
 pub mod serve;
 
 use std::collections::BTreeMap;
@@ -194,6 +195,13 @@ impl Edge {
         self.connections.start();
         for open in self.open().values() {
             open.server.end();
+        }
+    }
+
+    /// Asks streams to end where it does the least harm, because what is left is cut off soon.
+    pub fn last_call(&self) {
+        for open in self.open().values() {
+            open.server.last_call();
         }
     }
 

@@ -10,9 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -22,10 +21,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handle::Handler;
+use super::held::{Held, LastEvent};
 use crate::base::drain::{Drain, Guard};
 use crate::config::plan::{Limits, Timeouts};
 use crate::exchange::access::Access;
-use crate::exchange::body::{Body, BrokenOff};
+use crate::exchange::streams;
 use crate::exchange::tunnel::Tunnel;
 use crate::net::activity::{Activity, Ahead, Busy, Waits};
 use crate::net::entrance::{Entered, Entrance, Origin};
@@ -33,7 +33,7 @@ use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 use crate::net::stream::Stream;
 use crate::proxy::websocket;
-use crate::telemetry::labels::Closed;
+use crate::telemetry::labels::{Closed, Protocol};
 use crate::telemetry::listener::ListenerMetrics;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -102,6 +102,12 @@ impl Server {
         self.admitted.load().start();
     }
 
+    /// Asks streams to end where it does the least harm.
+    pub(super) fn last_call(&self) {
+        self.drain.last_call();
+        self.admitted.load().last_call();
+    }
+
     /// To be held while a connection is served, from the moment it is accepted.
     pub(super) fn admit(&self) -> Guard {
         self.admitted.load().guard()
@@ -168,7 +174,7 @@ impl Server {
                 let (server, busy, activity) = (Arc::clone(self), activity.begin(), Arc::clone(&activity));
                 let drain = drain.clone();
                 async move {
-                    let (response, tunnel) = server.exchange(request, origin, busy, None).await;
+                    let (response, tunnel) = server.exchange(request, origin, busy, None, &drain).await;
                     if let Some(tunnel) = tunnel {
                         // A stream of its own: it keeps the connection busy, and the drain waits for it.
                         let (guard, busy) = (drain.guard(), activity.begin());
@@ -191,7 +197,7 @@ impl Server {
             // Now, not with the first poll: what is read in between must find the connection busy.
             let (busy, refused, switched) = (activity.begin(), activity.refused(), &switched);
             Box::pin(async move {
-                let (response, tunnel) = self.exchange(request, origin, busy, refused).await;
+                let (response, tunnel) = self.exchange(request, origin, busy, refused, drain).await;
                 if tunnel.is_some() {
                     *switched.lock().unwrap_or_else(PoisonError::into_inner) = tunnel;
                 }
@@ -214,6 +220,7 @@ impl Server {
         origin: Origin,
         busy: Busy,
         refused: Option<Refusal>,
+        drain: &Drain,
     ) -> (Response<Held>, Option<Switched>) {
         let mut response = match refused {
             Some(refusal) => self.handler.refuse(refusal, origin),
@@ -223,7 +230,9 @@ impl Server {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             busy.tunnel();
         }
-        (response.map(|body| Held { body, busy }), switched)
+        let events = streams::answered(Protocol::Http, response.headers()) == Protocol::Sse;
+        let last = events.then(|| LastEvent::new(drain.clone()));
+        (response.map(|body| Held::new(body, busy, last)), switched)
     }
 }
 
@@ -436,34 +445,6 @@ impl Watch<'_> {
         let (_, since) = self.moved.take_if(|(before, _)| *before == moved).unwrap_or((moved, now));
         self.moved = Some((moved, since));
         self.waits.stall.is_some_and(|limit| since + limit <= now)
-    }
-}
-
-/// A response's body that keeps its connection busy, and tells whether the client takes it.
-struct Held {
-    body: Body,
-    busy: Busy,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.busy.asked();
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.busy.given();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -8,6 +8,9 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Peer;
+use super::body::BrokenOff;
+use super::error::Answer;
+use super::grpc;
 use super::identity::RequestId;
 use crate::gateway::Route;
 use crate::telemetry::labels::{Outcome, Protocol, Reason};
@@ -28,6 +31,8 @@ pub struct Access {
     protocol: Protocol,
     started: Instant,
     status: Option<StatusCode>,
+    /// How the call ended, when it is one.
+    grpc: Option<grpc::Status>,
     /// How it counts if its response goes out whole.
     planned: Outcome,
     /// How it counts if it is dropped now.
@@ -53,9 +58,15 @@ impl Access {
             protocol: Protocol::Http,
             started,
             status: None,
+            grpc: None,
             planned: Outcome::Cancelled,
             outcome: Outcome::Cancelled,
         }
+    }
+
+    /// What it speaks, as far as its head says.
+    pub fn speaks(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
     }
 
     /// Its path, once it has a normal form.
@@ -89,18 +100,31 @@ impl Access {
             400..500 => Outcome::ClientError,
             _ => Outcome::UpstreamError,
         };
+        if protocol.is_call() && self.planned == Outcome::Success {
+            // Until it says how it ended, it ended in the middle.
+            self.planned = Outcome::UpstreamError;
+        }
     }
 
-    /// The gateway answers with an error.
-    pub fn failed(&mut self, status: StatusCode, reason: Reason, outcome: Outcome) {
-        self.metrics.error(self.protocol, reason);
+    /// The call says how it ended.
+    pub fn told(&mut self, status: grpc::Status) {
+        self.grpc = Some(status);
+        self.planned = status.outcome();
+    }
+
+    /// The gateway answers with an error, in a response of this status.
+    pub fn failed(&mut self, status: StatusCode, answer: &Answer) {
+        self.metrics.error(self.protocol, answer.reason);
         self.status = Some(status);
-        self.planned = outcome;
+        self.grpc = self.protocol.is_call().then(|| answer.grpc.into());
+        self.planned = answer.outcome();
     }
 
     /// The response is broken off.
     pub fn broke_off(mut self, reason: Reason, outcome: Outcome) {
+        let broken = BrokenOff { reason, outcome };
         self.metrics.error(self.protocol, reason);
+        self.grpc = self.protocol.is_call().then(|| broken.grpc().into());
         self.outcome = outcome;
     }
 
@@ -129,6 +153,7 @@ impl Drop for Access {
             protocol = self.protocol.as_str(),
             outcome = self.outcome.as_str(),
             status = self.status.map(|status| status.as_u16()),
+            grpc_status = self.grpc.map(grpc::Status::code),
             ms = took.as_micros() as f64 / 1000.0,
             "request"
         );

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::echo;
 use super::error::RequestError;
-use super::silence::Silence;
+use super::silence::{Pulse, Silence};
+use super::streams;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
@@ -18,7 +19,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::switched::Switched;
 
 /// How long a product may take.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Patience {
     /// To make a connection, or to wait for one when all are busy.
     pub connect: Option<Duration>,
@@ -28,6 +29,8 @@ pub struct Patience {
     pub idle: Option<Duration>,
     /// When all of it must be over.
     pub deadline: Option<Instant>,
+    /// There when the request may stream while it is answered.
+    pub pulse: Option<Pulse>,
 }
 
 /// What a product says to a handshake.
@@ -36,7 +39,7 @@ pub enum Handshake {
     /// It switches: the head of its 101, and the connection.
     Switched(response::Parts, Switched),
     /// It does not.
-    Answered(Response<Body>),
+    Answered(Box<Response<Body>>),
 }
 
 /// Asks `product` to switch protocols. Its target is in origin form, its Host the client's.
@@ -49,13 +52,13 @@ pub async fn switch(
         Backend::Upstream(upstream) if upstream.may_upgrade() => upstream,
         Backend::Upstream(_) | Backend::Echo => return Err(RequestError::Unsupported),
     };
-    let sending = Sending { upgrade: true, ..sending(product, &request, patience) };
+    let sending = Sending { upgrade: true, ..sending(product, &request, &patience) };
     let response = upstream.send(request, &sending).await?;
     Ok(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (head, switched) = Switched::of(response);
         Handshake::Switched(head, switched)
     } else {
-        Handshake::Answered(received(response, patience))
+        Handshake::Answered(Box::new(received(response, Protocol::Websocket, patience)))
     })
 }
 
@@ -70,12 +73,12 @@ pub async fn send(
         Backend::Upstream(upstream) => upstream,
         Backend::Echo => return echo::answer(request).await,
     };
-    let sending = Sending { multiplexed: protocol == Protocol::Grpc, ..sending(product, &request, patience) };
+    let sending = Sending { multiplexed: protocol.is_call(), ..sending(product, &request, &patience) };
     let response = upstream.send(request, &sending).await?;
-    Ok(received(response, patience))
+    Ok(received(response, protocol, patience))
 }
 
-fn sending(product: &Product, request: &Request<Outgoing>, patience: Patience) -> Sending {
+fn sending(product: &Product, request: &Request<Outgoing>, patience: &Patience) -> Sending {
     let host = match &product.host {
         HostPolicy::Client => request.headers().get(http::header::HOST).cloned(),
         HostPolicy::Upstream => None,
@@ -91,6 +94,11 @@ fn sending(product: &Product, request: &Request<Outgoing>, patience: Patience) -
     }
 }
 
-fn received(response: Response<Received>, patience: Patience) -> Response<Body> {
-    response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline)))
+fn received(response: Response<Received>, protocol: Protocol, patience: Patience) -> Response<Body> {
+    if let Some(pulse) = &patience.pulse {
+        pulse.open();
+    }
+    let deadline = patience.deadline.filter(|_| !streams::is_open(protocol, response.headers()));
+    let silence = Silence::new(patience.idle, deadline).of_response(patience.pulse);
+    response.map(|body| Body::received(body, silence))
 }

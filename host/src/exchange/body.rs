@@ -11,8 +11,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::access::Access;
+use super::error::message;
 use super::expect::{Unwanted, Waiting, Wanted};
-use super::headers::clean_trailers;
+use super::grpc::{self, web::Decoded, web::Writer};
+use super::headers::{clean_metadata, clean_trailers};
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
 use super::tunnel::Tunnel;
@@ -47,6 +49,11 @@ impl Upload {
     /// As it goes to an upstream.
     pub fn outgoing(self) -> Outgoing {
         if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(self)) }
+    }
+
+    /// As it goes to an upstream that does not read base64.
+    pub fn decoded(self) -> Outgoing {
+        if self.body.is_end_stream() { Outgoing::empty() } else { Outgoing::stream(Box::pin(Decoded::new(self))) }
     }
 
     /// Whether `frame` is still within the limit. Trailers are cleaned.
@@ -122,6 +129,17 @@ pub struct Body {
     access: Option<Box<Access>>,
     /// The request's body, which nobody asked for.
     unwanted: Option<Unwanted>,
+    /// There when it answers a call of gRPC.
+    call: Option<Call>,
+}
+
+/// How the answer to a call of gRPC is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// As it comes.
+    Plain,
+    /// In gRPC-Web.
+    Web(Writer),
 }
 
 /// A body of some other kind: a WebSocket's, a plugin's.
@@ -166,7 +184,7 @@ impl std::error::Error for BrokenOff {}
 
 impl Body {
     const fn of(kind: Kind) -> Self {
-        Self { kind, access: None, unwanted: None }
+        Self { kind, access: None, unwanted: None, call: None }
     }
 
     /// No body.
@@ -223,6 +241,18 @@ impl Body {
         self
     }
 
+    /// The same as the answer to a call of gRPC: it says how it ended, even if it is broken off.
+    pub fn answering(mut self, call: Call) -> Self {
+        self.call = Some(call);
+        self
+    }
+
+    /// Ends it here, as if it were whole.
+    pub fn end(&mut self) {
+        self.ended();
+        self.kind = Kind::Empty;
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -234,14 +264,14 @@ impl Body {
             Kind::Received(body, silence) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(mut frame))) => {
                     silence.broken();
-                    if let Some(trailers) = frame.trailers_mut() {
-                        clean_trailers(trailers);
+                    match (frame.trailers_mut(), self.call) {
+                        (None, _) => {}
+                        (Some(trailers), None) => clean_trailers(trailers),
+                        (Some(trailers), Some(_)) => clean_metadata(trailers),
                     }
                     Poll::Ready(Some(Ok(frame)))
                 }
-                Poll::Ready(Some(Err(_broken))) => {
-                    Poll::Ready(Some(Err(BrokenOff { reason: Reason::UpstreamReset, outcome: Outcome::UpstreamError })))
-                }
+                Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(broken.into()))),
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => silence.poll(cx).map(|overdue| Some(Err(overdue.into()))),
             },
@@ -251,10 +281,40 @@ impl Body {
         }
     }
 
+    /// Notes how the call ended, if `frame` says so.
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        let status = frame.trailers_ref().and_then(grpc::Status::of);
+        if let (Some(status), Some(access)) = (status, &mut self.access) {
+            access.told(status);
+        }
+    }
+
     fn ended(&mut self) {
         if let Some(access) = self.access.take() {
             access.finish();
         }
+    }
+}
+
+impl Call {
+    /// A frame as whoever called reads it.
+    fn written(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Self::Web(writer) = self else { return frame };
+        match frame.into_data() {
+            Ok(data) => Frame::data(writer.data(data)),
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => Frame::data(writer.trailers(&trailers)),
+                Err(other) => other,
+            },
+        }
+    }
+
+    /// How it is told that the answer broke off; `None` when that could be taken for a part of the answer.
+    fn told(&mut self, broken: BrokenOff) -> Option<Frame<Bytes>> {
+        if matches!(self, Self::Web(writer) if !writer.is_between()) {
+            return None;
+        }
+        Some(self.written(Frame::trailers(grpc::trailers(broken.grpc(), message(broken.reason)))))
     }
 }
 
@@ -280,6 +340,13 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let polled = ready!(self.poll_kind(cx));
+        let polled = match polled {
+            Some(Ok(frame)) if self.call.is_some() => {
+                self.note(&frame);
+                self.call.as_mut().map(|call| Ok(call.written(frame)))
+            }
+            polled => polled,
+        };
         match &polled {
             Some(Ok(_)) if !self.is_end_stream() => {}
             Some(Ok(_)) | None => self.ended(),
@@ -288,6 +355,9 @@ impl HttpBody for Body {
                     access.broke_off(broken.reason, broken.outcome);
                 }
                 self.kind = Kind::Empty;
+                if let Some(told) = self.call.as_mut().and_then(|call| call.told(*broken)) {
+                    return Poll::Ready(Some(Ok(told)));
+                }
             }
         }
         Poll::Ready(polled)
@@ -304,6 +374,9 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if matches!(self.call, Some(Call::Web(_))) && !self.is_end_stream() {
+            return SizeHint::default();
+        }
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),

@@ -8,10 +8,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
 use super::body::Body;
+use super::grpc::web;
 use super::headers::tokens;
 use crate::config::plan::{Cors, Origins};
 use crate::gateway::Route;
 use crate::gateway::routes::{Asked, RouteTable};
+use crate::telemetry::labels::Protocol;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
@@ -60,16 +62,18 @@ pub struct Crossing {
     origin: Option<HeaderValue>,
     /// There when it is a preflight: the method it asks for.
     asked: Option<Method>,
+    /// It is a call in gRPC-Web, whose page must be able to read how it ended.
+    called: bool,
 }
 
 impl Crossing {
     /// `None` when the route has no `cors`. A `preflight` is one to the route it was found by: another's leave is not its
     /// to give.
-    pub fn of<B>(route: &Arc<Route>, request: &Request<B>, preflight: bool) -> Option<Self> {
+    pub fn of<B>(route: &Arc<Route>, protocol: Protocol, request: &Request<B>, preflight: bool) -> Option<Self> {
         route.policy.cors.as_ref()?;
         let origin = request.headers().get(header::ORIGIN).cloned();
         let asked = if preflight { asked_method(request.method(), request.headers()) } else { None };
-        Some(Self { route: Arc::clone(route), origin, asked })
+        Some(Self { route: Arc::clone(route), origin, asked, called: protocol == Protocol::GrpcWeb })
     }
 
     /// The answer, when the request is a preflight. Who is not allowed gets one too, without leave.
@@ -110,6 +114,11 @@ impl Crossing {
             }
             if let Some(expose) = cors.expose.as_ref().filter(|_| !is_preflight) {
                 fields.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
+            }
+            if self.called {
+                for name in web::EXPOSED {
+                    fields.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, name.into());
+                }
             }
         }
         if cors.origins != Origins::Any && !is_preflight {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::body::BrokenOff;
+use super::grpc::timeout::Malformed;
 use crate::telemetry::labels::{Outcome, Reason};
-use crate::upstream::body::BodyFault;
+use crate::upstream::body::{BodyFault, Broken};
 use crate::upstream::error::UpstreamError;
 
 /// When to come back where there is no room for another WebSocket: nobody knows when one closes, and all who are turned
@@ -138,6 +140,12 @@ impl From<UpstreamError> for RequestError {
     }
 }
 
+impl From<Malformed> for RequestError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
 impl From<BodyFault> for RequestError {
     fn from(fault: BodyFault) -> Self {
         match fault {
@@ -244,37 +252,70 @@ impl Answer {
 
     /// What is said of it to the client: what it can act on, never a detail.
     pub fn message(&self) -> &'static str {
+        message(self.reason)
+    }
+}
+
+/// What is said of `reason` to the client.
+pub fn message(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BadRequest => "the request is malformed or ambiguous",
+        Reason::BadPath => "the request's path is malformed",
+        Reason::BadHost => "the request needs exactly one valid host",
+        Reason::HeadTooLarge => "the request's head is too large",
+        Reason::NoRoute => "no route serves this request",
+        Reason::Method => "the method is not allowed here",
+        Reason::Unsupported => "this is not supported",
+        Reason::Expectation => "the expectation cannot be met",
+        Reason::HeadTimeout => "the request's head came too slowly",
+        Reason::TooLarge => "the request's body is too large",
+        Reason::Incomplete => "the request's body was cut short",
+        Reason::BodyTimeout => "the request's body came too slowly",
+        Reason::RateLimited => "too many requests",
+        Reason::WebsocketsFull => "too many WebSockets are open",
+        Reason::MessageTooLarge => "the message is too large",
+        Reason::Signature => "the signature was not accepted",
+        Reason::Stale => "the timestamp was not accepted",
+        Reason::InProgress => "a copy of this request is being processed",
+        Reason::Refused => "the request was refused",
+        Reason::PluginFault | Reason::Store => "the request cannot be processed now",
+        Reason::UpstreamName
+        | Reason::UpstreamAddress
+        | Reason::UpstreamConnect
+        | Reason::UpstreamTls
+        | Reason::UpstreamPaused
+        | Reason::UpstreamBusy
+        | Reason::UpstreamReset
+        | Reason::UpstreamProtocol => "the service did not answer",
+        Reason::UpstreamTimeout | Reason::Deadline | Reason::IdleTimeout => "the service did not answer in time",
+        Reason::Internal => "something went wrong",
+    }
+}
+
+impl BrokenOff {
+    /// What is said of it to a gRPC call, whose trailers are still to come.
+    pub fn grpc(self) -> GrpcCode {
         match self.reason {
-            Reason::BadRequest => "the request is malformed or ambiguous",
-            Reason::BadPath => "the request's path is malformed",
-            Reason::BadHost => "the request needs exactly one valid host",
-            Reason::HeadTooLarge => "the request's head is too large",
-            Reason::NoRoute => "no route serves this request",
-            Reason::Method => "the method is not allowed here",
-            Reason::Unsupported => "this is not supported",
-            Reason::Expectation => "the expectation cannot be met",
-            Reason::HeadTimeout => "the request's head came too slowly",
-            Reason::TooLarge => "the request's body is too large",
-            Reason::Incomplete => "the request's body was cut short",
-            Reason::BodyTimeout => "the request's body came too slowly",
-            Reason::RateLimited => "too many requests",
-            Reason::WebsocketsFull => "too many WebSockets are open",
-            Reason::MessageTooLarge => "the message is too large",
-            Reason::Signature => "the signature was not accepted",
-            Reason::Stale => "the timestamp was not accepted",
-            Reason::InProgress => "a copy of this request is being processed",
-            Reason::Refused => "the request was refused",
-            Reason::PluginFault | Reason::Store => "the request cannot be processed now",
-            Reason::UpstreamName
-            | Reason::UpstreamAddress
-            | Reason::UpstreamConnect
-            | Reason::UpstreamTls
-            | Reason::UpstreamPaused
-            | Reason::UpstreamBusy
-            | Reason::UpstreamReset
-            | Reason::UpstreamProtocol => "the service did not answer",
-            Reason::UpstreamTimeout | Reason::Deadline | Reason::IdleTimeout => "the service did not answer in time",
-            Reason::Internal => "something went wrong",
+            Reason::TooLarge => GrpcCode::ResourceExhausted,
+            Reason::Incomplete => GrpcCode::Cancelled,
+            _ => match self.outcome {
+                Outcome::Timeout => GrpcCode::DeadlineExceeded,
+                Outcome::UpstreamError => GrpcCode::Unavailable,
+                _ => GrpcCode::Internal,
+            },
+        }
+    }
+}
+
+impl From<Broken> for BrokenOff {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Upstream => Self { reason: Reason::UpstreamReset, outcome: Outcome::UpstreamError },
+            Broken::Request(BodyFault::Slow) => Self { reason: Reason::BodyTimeout, outcome: Outcome::Timeout },
+            Broken::Request(fault) => {
+                let answer = RequestError::from(fault).answer();
+                Self { reason: answer.reason, outcome: answer.outcome() }
+            }
         }
     }
 }

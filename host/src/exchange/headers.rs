@@ -99,6 +99,17 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
     }
 }
 
+/// Removes from the trailers of a gRPC call what no metadata may be named. Nobody merges them into a head, so everything
+/// else is the call's own.
+pub fn clean_metadata(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    let barred = |name: &HeaderName| name.as_str().starts_with("tollgate-");
+    let barred: Vec<_> = trailers.keys().filter(|name| barred(name)).cloned().collect();
+    for name in barred.into_iter().chain([header::CONTENT_LENGTH, header::HOST, header::TE, header::TRAILER]) {
+        trailers.remove(name);
+    }
+}
+
 fn is_barred_in_trailers(name: &str) -> bool {
     matches!(
         name,
@@ -391,6 +402,20 @@ mod tests {
         ]);
         clean_trailers(&mut map);
         assert_eq!(shown(&map), ["grpc-status: 0", "x-sum: 7"]);
+    }
+
+    #[test]
+    fn metadata_of_a_call_is_its_own() {
+        let mut map = headers(&[
+            ("content-length", "5"),
+            ("connection", "x"),
+            ("te", "trailers"),
+            ("tollgate-id", "evt_0"),
+            ("location", "here"),
+            ("grpc-status", "0"),
+        ]);
+        clean_metadata(&mut map);
+        assert_eq!(shown(&map), ["grpc-status: 0", "location: here"]);
     }
 
     #[test]

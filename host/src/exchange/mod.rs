@@ -7,16 +7,19 @@ pub mod cors;
 pub mod echo;
 pub mod error;
 pub mod expect;
+pub mod grpc;
 pub mod headers;
 pub mod identity;
 pub mod linger;
 pub mod plugins;
 pub mod respond;
 pub mod silence;
+pub mod streams;
 pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -51,6 +54,8 @@ pub struct Exchange {
     pub started: Instant,
     /// When it must be over.
     pub deadline: Option<Instant>,
+    /// How long the client says that it waits; its call of gRPC did.
+    pub patience: Option<Duration>,
 }
 
 impl Exchange {

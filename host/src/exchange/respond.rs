@@ -1,15 +1,14 @@
 //! Answers of the gateway's own.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::error::{Answer, RequestError};
+use super::grpc;
 use super::identity::{RequestId, X_REQUEST_ID};
 use crate::telemetry::labels::Protocol;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The answer to `error`, in the words of `protocol`. `media` is the request's content type, which a gRPC client expects
 /// to see again.
@@ -51,10 +50,8 @@ fn json(answer: &Answer, id: &RequestId) -> Response<Body> {
 fn trailers_only(answer: &Answer, media: &HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, media.clone());
-    headers.insert(GRPC_STATUS, u16::from(answer.grpc as u8).into());
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(answer.message()));
+    *response.headers_mut() = grpc::trailers(answer.grpc, answer.message());
+    response.headers_mut().insert(header::CONTENT_TYPE, media.clone());
     response
 }
 
@@ -72,6 +69,7 @@ mod tests {
     use http::Method;
     use http_body_util::BodyExt as _;
 
+    use super::grpc::GRPC_STATUS;
     use super::*;
     use crate::base::clock::Timestamp;
 

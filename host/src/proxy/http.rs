@@ -8,12 +8,15 @@ use hyper::body::Incoming;
 
 use crate::exchange::Exchange;
 use crate::exchange::backend::{self, Patience};
-use crate::exchange::body::{Body, Upload, check_declared};
+use crate::exchange::body::{Body, Call, Upload, check_declared};
 use crate::exchange::error::RequestError;
 use crate::exchange::expect::Wanted;
+use crate::exchange::grpc;
+use crate::exchange::grpc::timeout::{self, GRPC_TIMEOUT};
+use crate::exchange::grpc::web::{Encoding, Translation, Writer};
 use crate::exchange::headers::{add_forwarded, is_framed_once, join_cookies, strip_hop_by_hop};
 use crate::exchange::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
-use crate::exchange::silence::Silence;
+use crate::exchange::silence::{Pulse, Silence};
 use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
 use crate::upstream::error::UpstreamError;
@@ -29,14 +32,24 @@ pub async fn forward(
     let body = check_declared(&head.headers, body, limit).await?;
     let version = head.version;
     let mut head = outgoing(exchange, head)?;
+    let translation = match exchange.protocol {
+        Protocol::GrpcWeb => Translation::of(&head.headers),
+        _ => None,
+    };
+    if exchange.protocol.is_call() {
+        call(exchange, translation, &mut head.headers);
+    }
     let wanted = expectation(&mut head.headers, version, &body, product, exchange.protocol);
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // hyper takes the body of a GET for none unless it is told otherwise.
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let silence = Silence::new(exchange.route.timeouts.body, exchange.deadline);
+    let timeouts = &exchange.route.timeouts;
+    let pulse = pulse(exchange, &body);
+    let silence = Silence::new(timeouts.body, exchange.deadline).of_request(pulse.clone());
     let upload = Upload::new(body, limit, silence).when(wanted.clone());
-    let mut request = Request::from_parts(head, upload.outgoing());
+    let is_text = translation.is_some_and(|translation| translation.request == Encoding::Text);
+    let mut request = Request::from_parts(head, if is_text { upload.decoded() } else { upload.outgoing() });
     if let Some(wanted) = wanted.clone() {
         hyper::ext::on_informational(&mut request, move |said| {
             if said.status() == StatusCode::CONTINUE {
@@ -44,15 +57,52 @@ pub async fn forward(
             }
         });
     }
-    let timeouts = &exchange.route.timeouts;
     let patience = Patience {
         connect: timeouts.connect,
-        response: timeouts.response,
+        // A client that says how long it waits knows better.
+        response: timeouts.response.filter(|_| exchange.patience.is_none()),
         idle: timeouts.idle,
         deadline: exchange.deadline,
+        pulse,
     };
     let response = backend::send(product, request, exchange.protocol, patience).await?;
-    returned(response, version, wanted.as_ref())
+    let response = returned(response, version, wanted.as_ref())?;
+    Ok(if exchange.protocol.is_call() { answered(response, translation) } else { response })
+}
+
+/// What makes the two directions silent only together. A body of known length is sent, not streamed.
+fn pulse(exchange: &Exchange, body: &Incoming) -> Option<Pulse> {
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return None;
+    }
+    let pulse = Pulse::new(exchange.route.timeouts.idle);
+    if exchange.protocol.is_call() {
+        // Its product may have nothing to answer before there is more to read, and its client nothing to say before that.
+        pulse.open();
+    }
+    Some(pulse)
+}
+
+/// The fields of a call of gRPC: in its own words, and for as long as somebody waits for it.
+fn call(exchange: &Exchange, translation: Option<Translation>, headers: &mut HeaderMap) {
+    if let Some(translation) = translation {
+        translation.outgoing(headers);
+    }
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Some(deadline) = exchange.deadline {
+        headers.insert(GRPC_TIMEOUT, timeout::left(deadline));
+    }
+}
+
+/// The answer to a call. What is not gRPC stays as it is: an error page of something before the product, which clients
+/// know by its status.
+fn answered(mut response: Response<Body>, translation: Option<Translation>) -> Response<Body> {
+    if !grpc::is_spoken(response.headers()) {
+        return response;
+    }
+    let Some(translation) = translation else { return response.map(|body| body.answering(Call::Plain)) };
+    translation.returned(response.headers_mut());
+    response.map(|body| body.answering(Call::Web(Writer::new(translation.response))))
 }
 
 /// The client's expectation, which the upstream is to meet. Where there is no body to wait with, the client cannot mean
@@ -68,7 +118,7 @@ fn expectation(
         return None;
     }
     let answers = match &product.backend {
-        Backend::Upstream(upstream) => !upstream.may_multiplex(protocol == Protocol::Grpc),
+        Backend::Upstream(upstream) => !upstream.may_multiplex(protocol.is_call()),
         Backend::Echo => false,
     };
     let passes = version >= Version::HTTP_11 && !body.is_end_stream() && answers;

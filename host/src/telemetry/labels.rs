@@ -55,6 +55,13 @@ labels!(
     }
 );
 
+impl Protocol {
+    /// Whether it is a gRPC call, however it is written.
+    pub const fn is_call(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcWeb)
+    }
+}
+
 labels!(
     /// How an exchange ended.
     Outcome {

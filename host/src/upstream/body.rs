@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -38,7 +38,13 @@ impl fmt::Display for BodyFault {
     }
 }
 
-impl std::error::Error for BodyFault {}
+impl std::error::Error for BodyFault {
+    /// What an upstream is told over HTTP/2, which without a reason would be told that the gateway has a fault.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+        Some(&*CANCELLED)
+    }
+}
 
 /// Where a streamed request body comes from.
 pub type Source = Pin<Box<dyn Body<Data = Bytes, Error = BodyFault> + Send>>;
@@ -242,13 +248,21 @@ impl Progress {
     }
 }
 
-/// The upstream broke off in the middle of its response.
+/// A response that broke off in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
+pub enum Broken {
+    /// The upstream's doing.
+    Upstream,
+    /// The request's own body failed while it was answered.
+    Request(BodyFault),
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the upstream broke off in the middle of its response")
+        match self {
+            Self::Upstream => f.write_str("the upstream broke off in the middle of its response"),
+            Self::Request(fault) => fault.fmt(f),
+        }
     }
 }
 
@@ -286,6 +300,13 @@ impl Received {
         }
     }
 
+    fn broken(&self) -> Broken {
+        match self.request.as_ref().map(|progress| progress.last()) {
+            Some((Step::Failed(fault), _)) => Broken::Request(fault),
+            _ => Broken::Upstream,
+        }
+    }
+
     fn give_back(&mut self) {
         let sending = self.request.as_ref().is_some_and(|progress| progress.last().0 != Step::Done);
         if let Some(connection) = self.connection.take() {
@@ -306,7 +327,7 @@ impl Body for Received {
             }
             Some(Err(_)) => {
                 self.connection = None;
-                Some(Err(Broken))
+                Some(Err(self.broken()))
             }
             None => {
                 self.give_back();

@@ -53,6 +53,7 @@ pub async fn open(
         response: timeouts.response,
         idle: timeouts.idle,
         deadline: exchange.deadline,
+        pulse: None,
     };
     match backend::switch(product, Request::from_parts(head, Outgoing::empty()), patience).await? {
         Handshake::Answered(response) => {
@@ -60,7 +61,7 @@ pub async fn open(
             if opening.is_extended() && response.status().is_success() {
                 return Err(UpstreamError::Protocol.into());
             }
-            returned(response, version, None)
+            returned(*response, version, None)
         }
         Handshake::Switched(head, upstream) => {
             let head = opening.answer(head).ok_or(UpstreamError::Protocol)?;
