@@ -56,10 +56,11 @@ use self::select::{LOOK_MAX, Order, Position, Search};
 use self::tally::Tally;
 use self::writer::{Writer, closed};
 use super::{
-    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Retention, Settlement,
-    Stats, StoreError, Swept,
+    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Reservation, Retention,
+    Settlement, Stats, StoreError, Swept,
 };
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::names::{ProductName, RouteName};
 use crate::base::payload::{MEMORY_MAX, Payload};
@@ -296,6 +297,16 @@ impl SqliteStore {
 impl EventStore for SqliteStore {
     fn accept(&self, now: Timestamp, event: NewEvent) -> Pending<'_, Accepted> {
         Box::pin(self.take_in(now, event))
+    }
+
+    fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation> {
+        let until = now.after(hold);
+        let reserved = self.writer.ask(0, move |ledger| ledger.reserve(now, key, id, until));
+        Box::pin(async move { reserved.await.and_then(|decided| decided) })
+    }
+
+    fn conclude(&self, now: Timestamp, key: Digest, id: EventId, known: Option<Timestamp>) -> Pending<'_, bool> {
+        Box::pin(self.writer.ask(0, move |ledger| ledger.conclude(now, key, id, known)))
     }
 
     fn claim<'a>(&'a self, now: Timestamp, room: &'a [(ProductName, u32)], hold: Duration) -> Pending<'a, Vec<Lease>> {
