@@ -183,12 +183,10 @@ fn what_is_not_served_yet_is_refused_and_nothing_else() {
         refused,
         [
             "`product.billing.limits.websockets`",
-            "`product.billing.sign`",
             "`route.api.plugin`",
             "`route.live.limits.message_bytes`",
             "`route.live.limits.ping`",
             "`route.live.limits.websockets`",
-            "`route.stripe.webhook.order_by`",
             "`trace`",
         ]
     );

@@ -7,17 +7,15 @@ use crate::config::raw::Item;
 /// Keys, by the shape of their table.
 const KEYS: &[(&str, &str)] = &[
     ("", "trace"),
-    ("product.NAME", "sign"),
     ("product.NAME.limits", "websockets"),
     ("route.NAME", "plugin"),
     ("route.NAME.limits", "websockets"),
     ("route.NAME.limits", "message_bytes"),
     ("route.NAME.limits", "ping"),
-    ("route.NAME.webhook", "order_by"),
 ];
 
 /// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
+const VALUES: &[(&str, &str)] = &[("store.url", "postgres")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
