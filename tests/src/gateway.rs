@@ -13,7 +13,7 @@ use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
 use tollgate::config::problem::Problems;
 use tollgate::net::passed::Passed;
-use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
+use tollgate::store::{Attempt, DeliveryRow, DeliveryState, EventStore, Filter};
 
 use crate::client::{Answer, Connection, Wire};
 use crate::setup::Setup;
@@ -137,6 +137,13 @@ impl TestGateway {
         let detail = self.store().show(id).await.expect("the log is read").expect("the event is in the log");
         let [(row, _)] = detail.deliveries.as_slice() else { panic!("expected one delivery, not {detail:?}") };
         row.clone()
+    }
+
+    /// What came of each attempt to deliver the event called `id`.
+    pub async fn attempts(&self, id: &str) -> Vec<Attempt> {
+        let id = EventId::parse(id).expect("an id");
+        let detail = self.store().show(id).await.expect("the log is read").expect("the event is in the log");
+        detail.deliveries.into_iter().flat_map(|(_, attempts)| attempts).collect()
     }
 
     /// Waits until the event's delivery is in `state` after so many attempts.

@@ -22,6 +22,9 @@ use crate::upstream::{Sending, Upstream};
 /// The most of an answer that is read so that its connection can be used again.
 const DRAIN_MAX: usize = 64 * 1024;
 
+/// With `disable` a product says that it wants no more attempts.
+const DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
+
 /// How long an answer's body may take to come.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
@@ -103,10 +106,11 @@ async fn exchange(
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| retry::retry_after(clock.now(), value.as_bytes()));
-    // The product has decided; a body that does not end changes nothing of that.
-    let answer = tokio::time::timeout(ANSWER_WAIT, first_bytes(response.into_body())).await.unwrap_or_default();
+    let unwanted =
+        response.headers().get(DELIVERY).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"disable"));
+    let answer = first_bytes(response.into_body()).await;
     Ok(Reached {
-        attempted: Attempted::Answered { status, retry_after },
+        attempted: Attempted::Answered { status, retry_after, unwanted },
         status: Some(status),
         error: (!(200..300).contains(&status)).then(|| format!("the product answered {status}")),
         answer,
@@ -124,22 +128,27 @@ fn failed(error: String) -> Reached {
 /// The built-in product takes everything.
 fn echo(lease: &Lease) -> Reached {
     let text = format!("{} {} bytes", lease.event.id, lease.body.length());
-    let attempted = Attempted::Answered { status: 200, retry_after: None };
+    let attempted = Attempted::Answered { status: 200, retry_after: None, unwanted: false };
     Reached { attempted, status: Some(200), error: None, answer: text.into() }
 }
 
-/// Reads the answer to its end while that is short. A status that came with a broken body still counts.
+/// Reads the answer to its end while that is short and soon; gives back its beginning. A status that came with a broken
+/// body still counts.
 async fn first_bytes<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Bytes {
     let (mut kept, mut read) = (BytesMut::new(), 0);
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        read += data.len();
-        let room = ANSWER_MAX.saturating_sub(kept.len()).min(data.len());
-        kept.extend_from_slice(&data[..room]);
-        if read > DRAIN_MAX {
-            break;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
+            read += data.len();
+            let room = ANSWER_MAX.saturating_sub(kept.len()).min(data.len());
+            kept.extend_from_slice(&data[..room]);
+            if read > DRAIN_MAX {
+                break;
+            }
         }
-    }
+    };
+    // The product has decided; a body that does not end changes nothing of that.
+    let _in_time = tokio::time::timeout(ANSWER_WAIT, reading).await;
     kept.freeze()
 }
 

@@ -6,6 +6,7 @@ pub mod deliver;
 mod forward;
 pub mod ingest;
 mod order;
+mod pace;
 mod parcel;
 pub mod redact;
 pub mod retry;

@@ -7,6 +7,7 @@ pub(super) mod delivering;
 pub(super) mod listing;
 pub(super) mod ordering;
 pub(super) mod reserving;
+pub(super) mod restoring;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -60,6 +61,12 @@ macro_rules! conformance {
                 a_hold_that_ran_out_may_be_taken_over
                 a_late_conclusion_counts_while_nobody_else_has_the_key
                 an_event_is_accepted_whoever_holds_its_key;
+            restoring:
+                a_restored_event_is_as_it_was
+                an_event_that_is_there_is_not_restored
+                a_restored_event_is_delivered_when_it_is_due
+                a_restored_key_is_known_unless_anothers_is
+                restored_events_are_in_line_as_they_came;
             delivering:
                 a_lease_carries_the_event
                 a_claim_takes_the_longest_due_first_and_no_more_than_there_is_room

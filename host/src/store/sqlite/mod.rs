@@ -56,8 +56,8 @@ use self::select::{LOOK_MAX, Order, Position, Search};
 use self::tally::Tally;
 use self::writer::{Writer, closed};
 use super::{
-    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Reservation, Retention,
-    Settlement, Stats, StoreError, Swept,
+    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Reservation, Restored,
+    Retention, Settlement, Stats, StoreError, Swept,
 };
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -180,14 +180,9 @@ impl SqliteStore {
         self.searches.ask(read).await
     }
 
-    async fn take_in(&self, now: Timestamp, mut event: NewEvent) -> Result<Accepted, StoreError> {
-        self.check_open()?;
-        let id = event.id;
-        let body = std::mem::replace(&mut event.body, Payload::Memory(bytes::Bytes::new()));
-        let (kept, crc) = self.keep_body(id, body).await?;
-        let in_file = matches!(kept, Kept::File { .. });
-        let entry = Entry::new(event, kept, crc)?;
-        let weight = usize::try_from(entry.cost()).unwrap_or(usize::MAX);
+    async fn take_in(&self, now: Timestamp, event: NewEvent) -> Result<Accepted, StoreError> {
+        let (entry, in_file) = self.entry(event).await?;
+        let (id, weight) = (entry.id(), entry.weight());
         let outcome = self.writer.ask(weight, move |ledger| ledger.accept(now, &entry)).await;
         let outcome = outcome.and_then(|decided| decided);
         // A commit that failed may yet turn out to be on disk; its file is left to the sweep.
@@ -196,6 +191,34 @@ impl SqliteStore {
             self.remove_files(vec![id]).await?;
         }
         outcome
+    }
+
+    async fn take_back(
+        &self,
+        now: Timestamp,
+        mut event: NewEvent,
+        deliveries: Vec<Restored>,
+    ) -> Result<bool, StoreError> {
+        event.products = deliveries.iter().map(|delivery| delivery.product.clone()).collect();
+        self.check_open()?;
+        // Before its body is kept: that would take the place of the one that is there.
+        let id = event.id;
+        if self.search(move |connection| select::event_key(connection, id)).await?.is_some() {
+            return Ok(false);
+        }
+        let (entry, _) = self.entry(event).await?;
+        let restored = move |ledger: &mut ledger::Ledger<'_>| ledger.restore(now, &entry, &deliveries);
+        // A file that a refused one leaves goes with the sweep.
+        self.writer.ask(0, restored).await.and_then(|decided| decided)
+    }
+
+    /// What the writer keeps of `event`, and whether its body is a file, which is on disk then.
+    async fn entry(&self, mut event: NewEvent) -> Result<(Entry, bool), StoreError> {
+        self.check_open()?;
+        let body = std::mem::replace(&mut event.body, Payload::Memory(bytes::Bytes::new()));
+        let (kept, crc) = self.keep_body(event.id, body).await?;
+        let in_file = matches!(kept, Kept::File { .. });
+        Ok((Entry::new(event, kept, crc)?, in_file))
     }
 
     /// Puts a large body where it stays. What fits in memory is a row, wherever it comes from.
@@ -297,6 +320,10 @@ impl SqliteStore {
 impl EventStore for SqliteStore {
     fn accept(&self, now: Timestamp, event: NewEvent) -> Pending<'_, Accepted> {
         Box::pin(self.take_in(now, event))
+    }
+
+    fn restore(&self, now: Timestamp, event: NewEvent, deliveries: Vec<Restored>) -> Pending<'_, bool> {
+        Box::pin(self.take_back(now, event, deliveries))
     }
 
     fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation> {
