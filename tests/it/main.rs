@@ -1,6 +1,7 @@
 //! The gateway's tests through its front door, one binary.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod again;
 mod answers;
 mod delivery;
 mod disk;

@@ -124,6 +124,22 @@ impl TestGateway {
         self.request(Method::POST, path, &signed.headers, signed.body.clone()).await
     }
 
+    /// What the admin listener says.
+    pub async fn ask_admin(&self, path: &str) -> Answer {
+        self.admin(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Changes something through the admin listener.
+    pub async fn operate(&self, path: &str, body: &serde_json::Value) -> Answer {
+        self.admin(Method::POST, path, body.to_string().into()).await
+    }
+
+    async fn admin(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        let mut connection = soon("a connection", Connection::open(self.app.admin())).await.expect("it accepts");
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        soon("an answer", connection.request(method, path, &json, body)).await.expect("an answer")
+    }
+
     /// Every delivery in the log, newest event first.
     pub async fn events(&self) -> Vec<DeliveryRow> {
         let page = self.store().list(&Filter::default(), None, 500).await.expect("the log is read");
