@@ -13,6 +13,7 @@ mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
+mod observability;
 mod ordered;
 mod process;
 mod proxied;
