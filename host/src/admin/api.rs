@@ -17,6 +17,7 @@ use super::query::{self, Again, Bulk};
 use super::refused::{Answer, Refused, json, text};
 use super::{Admin, transfer, view};
 use crate::base::ids::{self, EventId};
+use crate::gateway::Target;
 use crate::store::Filter;
 use crate::telemetry::registry;
 use crate::upstream::body::Outgoing;
@@ -91,6 +92,7 @@ impl Admin {
                 json(&job.ok_or_else(|| Refused::unknown("no such job, or it is forgotten"))?)
             }
             Endpoint::Routes => json(&view::routes(&parts.current.load())),
+            Endpoint::Rejected(name) => self.rejected(name)?,
             Endpoint::Products => json(&view::products(&parts.current.load())),
             Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(), &parts.current.load())),
             Endpoint::Config => json(&view::config(&parts.current.load(), &parts.file)),
@@ -131,6 +133,7 @@ impl Admin {
             | Endpoint::Body(_)
             | Endpoint::Job(_)
             | Endpoint::Routes
+            | Endpoint::Rejected(_)
             | Endpoint::Products
             | Endpoint::Plugins
             | Endpoint::Import
@@ -167,6 +170,18 @@ impl Admin {
         let body = received(body, transfer::IMPORT_MAX).await?;
         let parts = &self.parts;
         Ok(json(&transfer::import(body, &*parts.store, parts.clock.now()).await?))
+    }
+
+    fn rejected(&self, name: &str) -> Answer {
+        let gateway = self.parts.current.load();
+        let entry = gateway.routes.iter().find(|entry| entry.name.as_str() == name);
+        let Some(Target::Webhook(intake)) = entry.map(|entry| &entry.target.target) else {
+            return Err(Refused::unknown("no such webhook route"));
+        };
+        let Some(rejects) = &intake.rejects else {
+            return Err(Refused::unknown("the route keeps no log of what it refuses: write `reject_log = \"15m\"`"));
+        };
+        Ok(json(&view::rejected(&rejects.list(self.parts.clock.now()))))
     }
 
     async fn download(&self, id: EventId) -> Answer {

@@ -23,6 +23,7 @@ POST /api/events/drop          {\"filter\":{…},\"pace\":a second} → a job
 POST /api/events/import        {\"events\":[…]} as they were exported
 GET  /api/jobs/{id}            how a job stands
 GET  /api/routes
+GET  /api/routes/{name}/rejected  what it refused lately, where `reject_log` is on
 GET  /api/products
 GET  /api/plugins
 GET  /api/config
@@ -41,6 +42,7 @@ pub(super) enum Endpoint<'a> {
     Body(&'a str),
     Job(&'a str),
     Routes,
+    Rejected(&'a str),
     Products,
     Plugins,
     Config,
@@ -71,6 +73,7 @@ impl<'a> Endpoint<'a> {
             ["api", "events", id, "drop"] => Self::One(Action::Drop, id),
             ["api", "jobs", id] => Self::Job(id),
             ["api", "routes"] => Self::Routes,
+            ["api", "routes", name, "rejected"] => Self::Rejected(name),
             ["api", "products"] => Self::Products,
             ["api", "plugins"] => Self::Plugins,
             ["api", "config"] => Self::Config,
@@ -94,6 +97,7 @@ impl<'a> Endpoint<'a> {
             | Self::Body(_)
             | Self::Job(_)
             | Self::Routes
+            | Self::Rejected(_)
             | Self::Products
             | Self::Plugins
             | Self::Config => Role::Reader,

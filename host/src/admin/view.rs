@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::base::names::PluginName;
 use crate::config::plan::{HeaderPredicate, UpstreamUrl};
 use crate::gateway::product::{Backend, Product};
+use crate::gateway::rejects::Rejected;
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
 use crate::plugin::component::{Role, Setting, WIT};
@@ -105,6 +106,33 @@ fn attempt(attempt: &Attempt) -> Value {
         "error": attempt.error,
         "answer": text,
         "answer_base64": base64,
+    })
+}
+
+/// What a route refused, newest first.
+pub(super) fn rejected(rejected: &[Rejected]) -> Value {
+    json!({ "rejected": rejected.iter().map(one_rejected).collect::<Vec<_>>() })
+}
+
+fn one_rejected(rejected: &Rejected) -> Value {
+    let header = |(name, value): &(String, Option<String>)| json!([name, value.as_deref().unwrap_or(REDACTED)]);
+    let (text, base64) = match whole_text(&rejected.body) {
+        Some(text) => (Value::from(text), Value::Null),
+        None => (Value::Null, base64::engine::general_purpose::STANDARD.encode(&rejected.body).into()),
+    };
+    json!({
+        "at": rejected.at.to_string(),
+        "request_id": rejected.request_id,
+        "outcome": rejected.outcome.as_str(),
+        "code": rejected.code,
+        "detail": rejected.detail,
+        "client": rejected.client,
+        "method": rejected.method,
+        "target": rejected.target,
+        "headers": rejected.headers.iter().map(header).collect::<Vec<_>>(),
+        "size": rejected.size,
+        "body": text,
+        "body_base64": base64,
     })
 }
 

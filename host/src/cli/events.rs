@@ -63,6 +63,14 @@ enum Command {
     },
     /// Let go what is due, dead or parked
     Drop(Change),
+    /// Show what a route refused lately, where its `reject_log` is on
+    Rejected {
+        /// The route
+        route: String,
+        /// As JSON, with fields and bodies
+        #[arg(long)]
+        json: bool,
+    },
     /// Write events with their bodies, one JSON object a line, oldest first; without what is redacted
     Export {
         #[command(flatten)]
@@ -165,6 +173,10 @@ async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
         }
         Command::Replay { change, verify } => return alter(client, "replay", change, verify).await,
         Command::Drop(change) => return alter(client, "drop", change, false).await,
+        Command::Rejected { route, json } => {
+            let log = client.get(&format!("/api/routes/{}/rejected", escaped(&route))).await?;
+            terminal::say(if json { format!("{log:#}\n") } else { refused(&log) })?;
+        }
         Command::Export { filter, out } => return transfer::export(client, &filter, out).await,
         Command::Import { file } => return transfer::import(client, file).await,
     }
@@ -249,6 +261,32 @@ async fn body(client: &Client, id: &str) -> Result<(), ClientError> {
         }
     }
     Ok(())
+}
+
+fn refused(log: &Value) -> String {
+    let mut lines = Vec::new();
+    for one in log["rejected"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "{}  {}  {} from {}",
+            text(one, "at"),
+            text(one, "outcome"),
+            text(one, "code"),
+            text(one, "client")
+        ));
+        lines.push(format!("  {} {}  {} bytes", text(one, "method"), shown(text(one, "target")), one["size"]));
+        if let Some(detail) = one["detail"].as_str() {
+            lines.push(format!("  {}", shown(detail)));
+        }
+        for header in one["headers"].as_array().into_iter().flatten() {
+            let (name, value) = (header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
+            lines.push(format!("    {}: {}", shown(name), shown(value)));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing was refused lately".into());
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

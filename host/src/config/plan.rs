@@ -557,6 +557,8 @@ pub struct Webhook {
     pub answer: Option<FixedAnswer>,
     /// What a refused signature answers.
     pub refuse_status: StatusCode,
+    /// How long refused requests are kept to be looked at; `None` is not at all.
+    pub reject_log: Option<Duration>,
     /// How deliveries are retried.
     pub retry: Arc<Retry>,
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::rate::Limiter;
+use super::rejects::Rejects;
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
 use crate::base::names::{ProductName, RouteName, SecretName};
@@ -118,13 +120,24 @@ fn entry(
                 matcher.methods = webhook_methods(&verifier.methods());
             }
             let product = Arc::clone(product);
-            Target::Webhook(Arc::new(Intake::new(name.clone(), product, webhook.clone(), verifier, ground.metrics)))
+            let rejects = webhook.reject_log.map(|keep| rejects(name, keep, previous));
+            let intake = Intake::new(name.clone(), product, webhook.clone(), verifier, rejects, ground.metrics);
+            Target::Webhook(Arc::new(intake))
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
     let limiter = route.policy.rate.map(|rate| limiter(name, rate, previous));
     let served = Route { name: name.clone(), product, timeouts, policy: route.policy.clone(), limiter, target };
     Some(Entry { name: name.clone(), matcher, target: Arc::new(served) })
+}
+
+/// What was kept already, while it is kept for as long.
+fn rejects(name: &RouteName, keep: Duration, previous: Option<&Gateway>) -> Arc<Rejects> {
+    let before = previous.and_then(|previous| match &previous.routes.get(name)?.target.target {
+        Target::Webhook(intake) => intake.rejects.clone(),
+        Target::Proxy(_) => None,
+    });
+    before.filter(|rejects| rejects.keep() == keep).unwrap_or_else(|| Arc::new(Rejects::new(keep)))
 }
 
 /// The one that counts already, so that a reload gives nobody a second burst.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus::{Histogram, IntCounter, IntCounterVec};
 
 use super::product::Product;
+use super::rejects::Rejects;
 use crate::base::names::RouteName;
 use crate::config::plan;
 use crate::plugin::call::{Binding, Called};
@@ -23,6 +24,8 @@ pub struct Intake {
     pub plan: plan::Webhook,
     /// The plugin, with this route's options and secrets.
     pub verifier: Arc<Binding>,
+    /// What it refused lately, where that is asked for; carried over from generation to generation.
+    pub rejects: Option<Arc<Rejects>>,
     outcomes: [IntCounter; WebhookOutcome::COUNT],
     calls: [IntCounter; CallOutcome::COUNT],
     call_duration: Histogram,
@@ -37,6 +40,7 @@ impl Intake {
         product: Arc<Product>,
         plan: plan::Webhook,
         verifier: Arc<Binding>,
+        rejects: Option<Arc<Rejects>>,
         metrics: &Metrics,
     ) -> Self {
         let outcomes = std::array::from_fn(|at| {
@@ -51,7 +55,7 @@ impl Intake {
             std::array::from_fn(|at| metrics.plugin_faults.with_label_values(&[plugin, FaultReason::ALL[at].as_str()]));
         let call_duration = metrics.plugin_call_duration.with_label_values(&[plugin, hook]);
         let secret_used = metrics.webhook_secret_used.clone();
-        Self { route, product, plan, verifier, outcomes, calls, call_duration, faults, secret_used }
+        Self { route, product, plan, verifier, rejects, outcomes, calls, call_duration, faults, secret_used }
     }
 
     /// Counts what became of a request.

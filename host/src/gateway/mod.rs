@@ -5,6 +5,7 @@ pub mod build;
 pub mod intake;
 pub mod product;
 pub mod rate;
+pub mod rejects;
 mod rewrite;
 pub mod routes;
 

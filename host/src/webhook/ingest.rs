@@ -87,10 +87,12 @@ impl Webhooks {
             },
             Ok(Verdict::Accept(_)) => {
                 arrived.note(WebhookOutcome::Stale, "stale", None);
+                arrived.reject(&body, WebhookOutcome::Stale, "stale", None);
                 Err(RequestError::Stale { status: intake.plan.refuse_status })
             }
             Ok(Verdict::Refuse(refusal)) => {
                 arrived.note(WebhookOutcome::Signature, &refusal.code, refusal.detail.as_deref());
+                arrived.reject(&body, WebhookOutcome::Signature, &refusal.code, refusal.detail.as_deref());
                 Err(RequestError::Signature { status: intake.plan.refuse_status })
             }
             Ok(Verdict::Respond(reply)) => {
@@ -100,6 +102,8 @@ impl Webhooks {
             Err(fault) => {
                 let plugin = intake.verifier.name();
                 tracing::error!(request_id = %exchange.id, route = %intake.route, %plugin, reason = %fault.reason(), "plugin fault: {fault}");
+                let reason = fault.reason().as_str();
+                arrived.reject(&body, WebhookOutcome::PluginFault, reason, Some(&fault.to_string()));
                 Err(RequestError::PluginFault)
             }
         }

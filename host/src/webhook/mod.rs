@@ -10,6 +10,7 @@ mod order;
 mod pace;
 mod parcel;
 pub mod redact;
+mod reject;
 pub mod retry;
 mod sign;
 pub mod worker;

@@ -20,6 +20,8 @@ const MAX_BODY: ByteSize = ByteSize(25 << 20);
 /// The largest whole number that every language's JSON carries exactly.
 const EXACT_MAX: i64 = 1 << 53;
 const SCHEDULE_MAX: usize = 100;
+/// It is for the time in which a provider is set up.
+const REJECT_LOG_MAX: Duration = Duration::from_secs(3600);
 const ANSWER_MAX: usize = 64 * 1024;
 
 pub(super) fn read(table: &Section<'_>, secrets: &BTreeSet<&str>, limits: &Limits) -> Option<Webhook> {
@@ -42,9 +44,15 @@ pub(super) fn read(table: &Section<'_>, secrets: &BTreeSet<&str>, limits: &Limit
         order_by: table.take("order_by", order_by),
         answer: table.take("answer", |item| item.section(answer)?),
         refuse_status: table.take("refuse_status", |item| status(item, 400..=499)).unwrap_or(StatusCode::UNAUTHORIZED),
+        reject_log: table.take("reject_log", reject_log).flatten(),
         retry: Arc::new(table.within("retry", retry)),
         verifier: verifier?,
     })
+}
+
+fn reject_log(item: &Item<'_>) -> Option<Option<Duration>> {
+    let keep = item.duration_or("off")?;
+    if keep.is_none_or(|keep| keep <= REJECT_LOG_MAX) { Some(keep) } else { item.wrong("at most \"1h\", or \"off\"") }
 }
 
 /// What would be in force nowhere.
