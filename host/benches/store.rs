@@ -99,7 +99,7 @@ fn dead_letter(at: Timestamp, nth: usize) -> (NewEvent, Restored) {
         duplicate: None,
         ..event(at)
     };
-    let why = if nth % 1000 == 0 { "the connection was refused" } else { "the product answered 503" };
+    let why = if nth.is_multiple_of(1000) { "the connection was refused" } else { "the product answered 503" };
     let reason = format!("every attempt of the schedule failed: {why}");
     let attempt = Attempt {
         number: 10,

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::endpoint::{Endpoint, INDEX};
 use super::guard::{self, Role};
 use super::jobs::Action;
-use super::query::{self, Again, Bulk};
+use super::query::{self, Bulk, One};
 use super::refused::{Answer, Refused, json, text};
 use super::{Admin, transfer, view};
 use crate::base::ids::{self, EventId};
@@ -116,14 +116,7 @@ impl Admin {
                 }
             }
             Endpoint::Bulk(action) => self.bulk(action, parsed(&body)?),
-            Endpoint::One(Action::Replay, id) => {
-                let Again { verify } = parsed(&body)?;
-                self.one(Action::Replay, query::event(id)?, verify).await
-            }
-            Endpoint::One(Action::Drop, id) => {
-                let Nothing {} = parsed(&body)?;
-                self.one(Action::Drop, query::event(id)?, false).await
-            }
+            Endpoint::One(action, id) => self.one(action, query::event(id)?, parsed(&body)?).await,
             Endpoint::Index
             | Endpoint::Live
             | Endpoint::Ready
@@ -196,7 +189,8 @@ impl Admin {
         Ok(response)
     }
 
-    async fn one(&self, action: Action, id: EventId, verify: bool) -> Answer {
+    async fn one(&self, action: Action, id: EventId, One { product, verify }: One) -> Answer {
+        check_verify(action, verify)?;
         let store = &*self.parts.store;
         if store.show(id).await?.is_none() {
             return Err(Refused::unknown("no such event"));
@@ -204,7 +198,7 @@ impl Admin {
         if verify && let Err(why) = again::verifies(&self.parts.current.load(), store, id).await? {
             return Err(Refused::new(StatusCode::CONFLICT, "verify", format!("not replayed: {why}")));
         }
-        let filter = Filter { event: Some(id), ..Filter::default() };
+        let filter = Filter { event: Some(id), product, ..Filter::default() };
         let changed = action.change(store, &self.parts.clock, &filter, DELIVERIES_MAX).await?;
         let (key, refused) = match action {
             Action::Replay => ("replayed", "none of its deliveries has ended: due and leased ones are on their way"),
@@ -221,9 +215,7 @@ impl Admin {
         if filter == Filter::default() {
             return Err(Refused::parameter("filter: expected at least one key, because everything is rarely meant"));
         }
-        if bulk.verify && action != Action::Replay {
-            return Err(Refused::parameter("verify: only what is replayed is verified"));
-        }
+        check_verify(action, bulk.verify)?;
         let verify = bulk.verify.then(|| self.parts.current.clone());
         let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
         let Some(job) = self.jobs.start(action, filter, bulk.pace, verify, store, clock) else {
@@ -233,6 +225,13 @@ impl Admin {
         let mut response = json(&json!({ "job": job.to_string() }));
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
+    }
+}
+
+fn check_verify(action: Action, verify: bool) -> Result<(), Refused> {
+    match action {
+        Action::Drop if verify => Err(Refused::parameter("verify: only what is replayed is verified")),
+        Action::Drop | Action::Replay => Ok(()),
     }
 }
 

@@ -16,8 +16,8 @@ GET  /metrics                  for Prometheus
 GET  /api/events               state, route, product, provider, kind, since, until, text, limit, cursor
 GET  /api/events/{id}          one event with every attempt; body=true: and its body
 GET  /api/events/{id}/body     its body
-POST /api/events/{id}/replay   {\"verify\":false}
-POST /api/events/{id}/drop     {}
+POST /api/events/{id}/replay   {\"product\":one of its products,\"verify\":false}
+POST /api/events/{id}/drop     {\"product\":one of its products}
 POST /api/events/replay        {\"filter\":{…},\"pace\":a second,\"verify\":false} → a job
 POST /api/events/drop          {\"filter\":{…},\"pace\":a second} → a job
 POST /api/events/import        {\"events\":[…]} as they were exported

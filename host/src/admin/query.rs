@@ -48,10 +48,12 @@ pub(super) struct Bulk {
     pub(super) verify: bool,
 }
 
-/// `POST /api/events/{id}/replay`
+/// `POST /api/events/{id}/replay|drop`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Again {
+pub(super) struct One {
+    /// Only its delivery to this product.
+    pub(super) product: Option<String>,
     /// Only when today's verifier accepts it.
     pub(super) verify: bool,
 }

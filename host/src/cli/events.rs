@@ -204,7 +204,16 @@ async fn alter(client: &Client, action: &str, change: Change, verify: bool) -> R
     let mut said = if verify { json!({ "verify": true }) } else { json!({}) };
     let fields = change.filter.fields();
     match (change.id, fields.is_empty()) {
-        (Some(id), true) => {
+        (Some(id), _) => {
+            match fields.as_slice() {
+                [] => {}
+                [("product", product)] => said["product"] = (*product).into(),
+                _ => {
+                    return Err(ClientError::Usage(
+                        "expected an event, or a filter; beside an event only --product".into(),
+                    ));
+                }
+            }
             let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &said).await?;
             let count = done.as_object().and_then(|done| done.values().next()).and_then(Value::as_u64).unwrap_or(0);
             Ok(terminal::say(format!("{}\n", told(action, count)))?)
@@ -218,7 +227,6 @@ async fn alter(client: &Client, action: &str, change: Change, verify: bool) -> R
             let job = started["job"].as_str().unwrap_or_default().to_owned();
             follow(client, action, &job).await
         }
-        (Some(_), false) => Err(ClientError::Usage("expected an event or a filter, not both".into())),
         (None, true) => {
             Err(ClientError::Usage("expected an event (evt_…) or a filter (--state dead, --route NAME, …)".into()))
         }

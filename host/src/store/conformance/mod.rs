@@ -66,7 +66,8 @@ macro_rules! conformance {
                 an_event_that_is_there_is_not_restored
                 a_restored_event_is_delivered_when_it_is_due
                 a_restored_key_is_known_unless_anothers_is
-                restored_events_are_in_line_as_they_came;
+                restored_events_are_in_line_as_they_came
+                many_are_restored_at_once;
             delivering:
                 a_lease_carries_the_event
                 a_claim_takes_the_longest_due_first_and_no_more_than_there_is_room

@@ -104,3 +104,16 @@ pub(in crate::store) async fn restored_events_are_in_line_as_they_came(store: &d
         deliver(store, at(60), leases.remove(0)).await;
     }
 }
+
+pub(in crate::store) async fn many_are_restored_at_once(store: &dyn EventStore) {
+    let restoring = (0..1000).map(|nth| {
+        let event = match nth % 100 {
+            0 => NewEvent { body: spilled(store, &[5; 70_000]), ..event(at(0)) },
+            _ => event(at(0)),
+        };
+        store.restore(at(50), event, vec![once(DeliveryState::Dead, None)])
+    });
+    let restored = futures_util::future::try_join_all(restoring).await.unwrap();
+    assert!(restored.into_iter().all(|new| new));
+    assert_eq!(store.stats().await.unwrap().states, [0, 0, 0, 1000, 0, 0]);
+}

@@ -201,9 +201,11 @@ impl SqliteStore {
     ) -> Result<bool, StoreError> {
         event.products = deliveries.iter().map(|delivery| delivery.product.clone()).collect();
         self.check_open()?;
-        // Before its body is kept: that would take the place of the one that is there.
+        // The writer looks as well. A file of the same name must not be kept before.
         let id = event.id;
-        if self.search(move |connection| select::event_key(connection, id)).await?.is_some() {
+        if matches!(event.body, Payload::File(_))
+            && self.load(move |connection| select::event_key(connection, id)).await?.is_some()
+        {
             return Ok(false);
         }
         let (entry, _) = self.entry(event).await?;
