@@ -163,7 +163,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
     match command {
         Command::List { filter, limit, cursor, json } => {
-            let page = client.get(&listing(&filter, limit, cursor.as_deref())).await?;
+            let page = filled(client, &filter, limit, cursor).await?;
             terminal::say(if json { format!("{page:#}\n") } else { table(&page, terminal::width()) })?;
         }
         Command::Show { id, body: true, .. } => return body(client, &id).await,
@@ -181,6 +181,22 @@ async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
         Command::Import { file } => return transfer::import(client, file).await,
     }
     Ok(())
+}
+
+/// As many as were asked for: the gateway bounds what a page may cost, so that one alone may be short, even empty.
+async fn filled(client: &Client, filter: &Filter, limit: u32, cursor: Option<String>) -> Result<Value, ClientError> {
+    let (mut rows, mut next) = (Vec::new(), cursor);
+    loop {
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
+        let mut page = client.get(&listing(filter, left, next.as_deref())).await?;
+        if let Some(more) = page["events"].as_array_mut() {
+            rows.append(more);
+        }
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() || rows.len() >= limit as usize {
+            return Ok(json!({ "events": rows, "next": next }));
+        }
+    }
 }
 
 fn listing(filter: &Filter, limit: u32, cursor: Option<&str>) -> String {

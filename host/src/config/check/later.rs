@@ -5,14 +5,7 @@ use crate::config::problem::{Problem, Source, Span};
 use crate::config::raw::Item;
 
 /// Keys, by the shape of their table.
-const KEYS: &[(&str, &str)] = &[
-    ("", "trace"),
-    ("product.NAME.limits", "websockets"),
-    ("route.NAME", "plugin"),
-    ("route.NAME.limits", "websockets"),
-    ("route.NAME.limits", "message_bytes"),
-    ("route.NAME.limits", "ping"),
-];
+const KEYS: &[(&str, &str)] = &[("", "trace"), ("route.NAME", "plugin")];
 
 /// Values of keys that are served otherwise.
 const VALUES: &[(&str, &str)] = &[("store.url", "postgres")];
