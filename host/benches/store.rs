@@ -1,5 +1,6 @@
 //! What the embedded store does on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's
-//! temporary folder, or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs one line.
+//! temporary folder, or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs one line,
+//! `-- pages` those of a long list.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tollgate::base::ids::EventId;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::base::payload::Payload;
 use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
-use tollgate::store::{Attempt, EventStore, Head, NewEvent, Settlement};
+use tollgate::store::{Attempt, DeliveryState, EventStore, Filter, Head, NewEvent, Restored, Settlement};
 
 const RUNTIMES: usize = 2;
 const LASTS: Duration = Duration::from_secs(5);
@@ -39,6 +40,101 @@ fn main() {
     if is_asked("claim 64 and settle each") {
         deliveries(folder.path(), 100_000);
     }
+    if is_asked("pages") {
+        pages(folder.path(), 1_000_000);
+    }
+}
+
+/// Pages of a list of so many dead letters: of ten routes, five products and twenty types, one in a thousand with a reason of
+/// its own.
+fn pages(folder: &Path, letters: usize) {
+    let (store, commits) = open(&folder.join("pages.db"), 256);
+    let name = format!("{letters} dead letters restored");
+    let started = Started::now();
+    let mut took = on_a_runtime(bury(&store, letters));
+    report(&name, &mut took, &started, &commits.lock().expect("counted"));
+    let dead = || Filter { state: Some(DeliveryState::Dead), ..Filter::default() };
+    let text = |text: &str| Some(text.to_owned());
+    let middle = Timestamp::from_millis(1_790_000_000_000 + letters as i64 / 2);
+    for (name, filter) in [
+        ("page of 500", dead()),
+        ("page of 500, any state", Filter::default()),
+        ("page of 500, from the middle", Filter { until: Some(middle), ..dead() }),
+        ("page of 500, one route", Filter { route: text("route-3"), ..dead() }),
+        ("page of 500, route and type", Filter { route: text("route-3"), kind: text("type.7"), ..dead() }),
+        ("page of 500, text in most", Filter { text: text("answered 503"), ..dead() }),
+        ("page of 500, text in few", Filter { text: text("refused"), ..dead() }),
+        ("page of 500, text in none", Filter { text: text("nowhere"), ..dead() }),
+        ("page of 500, route and text", Filter { route: text("route-3"), text: text("refused"), ..dead() }),
+    ] {
+        let started = Started::now();
+        let mut took = on_a_runtime(turn(&store, &filter));
+        report(name, &mut took, &started, &Commits::default());
+    }
+    on_a_runtime(async move { store.close().await }).expect("the store closes");
+}
+
+async fn bury(store: &Arc<SqliteStore>, letters: usize) -> Vec<Duration> {
+    const AT_ONCE: usize = 500;
+    let start = 1_790_000_000_000;
+    let mut took = Vec::new();
+    for first in (0..letters).step_by(AT_ONCE) {
+        let asked = Instant::now();
+        let restored = (first..first + AT_ONCE).map(|nth| {
+            let at = Timestamp::from_millis(start + nth as i64);
+            let (event, letter) = dead_letter(at, nth);
+            store.restore(at, event, vec![letter])
+        });
+        futures_util::future::try_join_all(restored).await.expect("restored");
+        took.extend(std::iter::repeat_n(asked.elapsed(), AT_ONCE));
+    }
+    took
+}
+
+fn dead_letter(at: Timestamp, nth: usize) -> (NewEvent, Restored) {
+    let event = NewEvent {
+        route: RouteName::new(&format!("route-{}", nth % 10)).expect("a name"),
+        kind: Some(format!("type.{}", nth % 20)),
+        body: Payload::Memory(vec![b'x'; 256].into()),
+        duplicate: None,
+        ..event(at)
+    };
+    let why = if nth.is_multiple_of(1000) { "the connection was refused" } else { "the product answered 503" };
+    let reason = format!("every attempt of the schedule failed: {why}");
+    let attempt = Attempt {
+        number: 10,
+        at,
+        took: Duration::from_millis(12),
+        status: Some(503),
+        error: Some(why.into()),
+        answer: Bytes::from_static(b"come back later"),
+    };
+    let letter = Restored {
+        product: ProductName::new(&format!("product-{}", nth % 5)).expect("a name"),
+        state: DeliveryState::Dead,
+        due: None,
+        attempts: 10,
+        replays: 0,
+        reason: Some(reason),
+        changed: at,
+        history: vec![attempt],
+    };
+    (event, letter)
+}
+
+/// The first pages of the filter, one after the other.
+async fn turn(store: &Arc<SqliteStore>, filter: &Filter) -> Vec<Duration> {
+    let (mut took, mut cursor): (_, Option<String>) = (Vec::new(), None);
+    for _ in 0..20 {
+        let asked = Instant::now();
+        let page = store.list(filter, cursor.as_deref(), 500).await.expect("listed");
+        took.push(asked.elapsed());
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    took
 }
 
 #[derive(Default)]

@@ -141,6 +141,44 @@ async fn a_handshake_is_answered_and_never_kept() {
 }
 
 #[tokio::test]
+async fn what_is_refused_can_be_looked_at_where_the_route_asks_for_it() {
+    let toml = route("stripe", "stripe", "reject_log = \"10m\"") + &route("quiet", "github", "");
+    let gateway = started(&toml).await;
+    let forged = signing::stripe(SECRET, gateway.now(), b"{\"a\":1}").forged().with("x-token", SECRET);
+    gateway.post("/hooks/stripe?t=a%20secret&u=1", &forged.with("authorization", "Bearer x")).await;
+    gateway.advance(1);
+    gateway.post("/hooks/stripe", &signing::stripe(SECRET, gateway.now() - 400, &[b'x'; 9000])).await;
+    let log = gateway.ask_admin("/api/routes/stripe/rejected").await;
+    assert!(
+        !String::from_utf8_lossy(&log.body).contains(SECRET) && !String::from_utf8_lossy(&log.body).contains("Bearer")
+    );
+    let log = log.json();
+    let [stale, forged] = log["rejected"].as_array().unwrap().as_slice() else { panic!("two: {log}") };
+    assert_eq!((stale["outcome"].as_str(), stale["size"].as_u64()), (Some("stale"), Some(9000)));
+    assert_eq!(stale["body"].as_str().map(str::len), Some(4096));
+    assert_eq!((forged["outcome"].as_str(), forged["code"].as_str()), (Some("signature"), Some("mismatch")));
+    assert_eq!((forged["target"].as_str(), forged["body"].as_str()), (Some("/hooks/stripe?u=1"), Some("{\"a\":1} ")));
+    gateway.advance(599);
+    let left = gateway.ask_admin("/api/routes/stripe/rejected").await.json();
+    assert_eq!(left["rejected"].as_array().map(Vec::len), Some(1), "the first is forgotten");
+    for nothing in ["/api/routes/quiet/rejected", "/api/routes/none/rejected"] {
+        assert_eq!(gateway.ask_admin(nothing).await.code(), (404, "not_found".into()));
+    }
+}
+
+/// The same event over many connections at once is one event, and everybody hears its id.
+#[tokio::test]
+async fn a_storm_of_copies_is_one_event() {
+    let gateway = started(&route("github", "github", "")).await;
+    let signed = signing::github(SECRET, b"{}");
+    let heard = futures_util::future::join_all((0..48).map(|_| gateway.post("/hooks/github", &signed))).await;
+    let first = heard.iter().find(|answer| answer.became().1 == "accepted").unwrap().id();
+    assert!(heard.iter().all(|answer| answer.id() == first), "{heard:?}");
+    assert_eq!((gateway.outcomes("github", "accepted"), gateway.outcomes("github", "duplicate")), (1.0, 47.0));
+    assert_eq!(gateway.events().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_body_declared_too_large_is_refused_before_it_is_asked_for() {
     let gateway = started(&route("github", "github", "max_body = \"1KiB\"")).await;
     let mut wire = gateway.wire().await;

@@ -1,28 +1,34 @@
 //! The gateway's tests through its front door, one binary.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod again;
 mod answers;
 mod authoring;
 mod delivery;
 mod disk;
 mod examples;
+mod forwarded;
 mod front_door;
 mod gate;
 mod grpc;
 mod grpc_peers;
 mod grpc_web;
+mod handshakes;
 mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
 mod node_peers;
 mod observability;
+mod ordered;
 mod pack;
+mod parked;
 mod plugins;
 mod process;
 mod proxied;
 mod reload;
 mod routes;
+mod signed;
 mod slow_readers;
 mod streams;
 mod systemd;

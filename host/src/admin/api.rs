@@ -13,13 +13,15 @@ use serde_json::json;
 use super::endpoint::{Endpoint, INDEX};
 use super::guard::{self, Role};
 use super::jobs::Action;
-use super::query::{self, Bulk};
+use super::query::{self, Bulk, One};
 use super::refused::{Answer, Refused, json, text};
-use super::{Admin, view};
+use super::{Admin, transfer, view};
 use crate::base::ids::{self, EventId};
+use crate::gateway::Target;
 use crate::store::Filter;
 use crate::telemetry::registry;
 use crate::upstream::body::Outgoing;
+use crate::webhook::again;
 
 /// What an answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -83,24 +85,33 @@ impl Admin {
             Endpoint::Ready => self.ready(),
             Endpoint::Metrics => text(self.scrape.text(parts).await, registry::CONTENT_TYPE),
             Endpoint::Events => self.list(query).await?,
-            Endpoint::Event(id) => self.show(query::event(id)?).await?,
+            Endpoint::Event(id) => self.show(query::event(id)?, query::with_body(query)?).await?,
             Endpoint::Body(id) => self.download(query::event(id)?).await?,
             Endpoint::Job(id) => {
                 let job = id.parse().ok().and_then(|id| self.jobs.show(id));
                 json(&job.ok_or_else(|| Refused::unknown("no such job, or it is forgotten"))?)
             }
             Endpoint::Routes => json(&view::routes(&parts.current.load())),
+            Endpoint::Rejected(name) => self.rejected(name)?,
             Endpoint::Products => json(&view::products(&parts.current.load())),
             Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(parts.clock.now()), &parts.current.load())),
             Endpoint::Config => json(&view::config(&parts.current.load(), &parts.file)),
-            Endpoint::Reload | Endpoint::Bulk(_) | Endpoint::One(..) | Endpoint::Rollback(_) | Endpoint::Force(_) => {
+            Endpoint::Reload
+            | Endpoint::Import
+            | Endpoint::Bulk(_)
+            | Endpoint::One(..)
+            | Endpoint::Rollback(_)
+            | Endpoint::Force(_) => {
                 return Err(Refused::method("POST"));
             }
         })
     }
 
     async fn change(&self, endpoint: Endpoint<'_>, body: Incoming) -> Answer {
-        let body = received(body).await?;
+        if let Endpoint::Import = endpoint {
+            return self.import(body).await;
+        }
+        let body = received(body, BODY_MAX).await?;
         match endpoint {
             Endpoint::Reload => {
                 let Nothing {} = parsed(&body)?;
@@ -110,10 +121,7 @@ impl Admin {
                 }
             }
             Endpoint::Bulk(action) => self.bulk(action, parsed(&body)?),
-            Endpoint::One(action, id) => {
-                let Nothing {} = parsed(&body)?;
-                self.one(action, query::event(id)?).await
-            }
+            Endpoint::One(action, id) => self.one(action, query::event(id)?, parsed(&body)?).await,
             Endpoint::Rollback(name) => {
                 let Nothing {} = parsed(&body)?;
                 let back = self.parts.plugins.rollback(&query::plugin(name)?).await?;
@@ -133,8 +141,10 @@ impl Admin {
             | Endpoint::Body(_)
             | Endpoint::Job(_)
             | Endpoint::Routes
+            | Endpoint::Rejected(_)
             | Endpoint::Products
             | Endpoint::Plugins
+            | Endpoint::Import
             | Endpoint::Config => Err(Refused::method("GET, HEAD")),
         }
     }
@@ -154,9 +164,32 @@ impl Admin {
         Ok(json(&view::page(&page)))
     }
 
-    async fn show(&self, id: EventId) -> Answer {
-        let detail = self.parts.store.show(id).await?;
-        detail.map(|detail| json(&view::detail(&detail))).ok_or_else(|| Refused::unknown("no such event"))
+    async fn show(&self, id: EventId, with_body: bool) -> Answer {
+        let store = &*self.parts.store;
+        let detail = store.show(id).await?.ok_or_else(|| Refused::unknown("no such event"))?;
+        Ok(json(&if with_body { transfer::whole(&detail, store).await? } else { view::detail(&detail) }))
+    }
+
+    async fn import(&self, body: Incoming) -> Answer {
+        let Ok(_alone) = self.importing.try_lock() else {
+            let message = "another import is under way: wait for it to end";
+            return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "jobs", message));
+        };
+        let body = received(body, transfer::IMPORT_MAX).await?;
+        let parts = &self.parts;
+        Ok(json(&transfer::import(body, &*parts.store, parts.clock.now()).await?))
+    }
+
+    fn rejected(&self, name: &str) -> Answer {
+        let gateway = self.parts.current.load();
+        let entry = gateway.routes.iter().find(|entry| entry.name.as_str() == name);
+        let Some(Target::Webhook(intake)) = entry.map(|entry| &entry.target.target) else {
+            return Err(Refused::unknown("no such webhook route"));
+        };
+        let Some(rejects) = &intake.rejects else {
+            return Err(Refused::unknown("the route keeps no log of what it refuses: write `reject_log = \"15m\"`"));
+        };
+        Ok(json(&view::rejected(&rejects.list(self.parts.clock.now()))))
     }
 
     async fn download(&self, id: EventId) -> Answer {
@@ -171,12 +204,16 @@ impl Admin {
         Ok(response)
     }
 
-    async fn one(&self, action: Action, id: EventId) -> Answer {
+    async fn one(&self, action: Action, id: EventId, One { product, verify }: One) -> Answer {
+        check_verify(action, verify)?;
         let store = &*self.parts.store;
         if store.show(id).await?.is_none() {
             return Err(Refused::unknown("no such event"));
         }
-        let filter = Filter { event: Some(id), ..Filter::default() };
+        if verify && let Err(why) = again::verifies(&self.parts.current.load(), store, id).await? {
+            return Err(Refused::new(StatusCode::CONFLICT, "verify", format!("not replayed: {why}")));
+        }
+        let filter = Filter { event: Some(id), product, ..Filter::default() };
         let changed = action.change(store, &self.parts.clock, &filter, DELIVERIES_MAX).await?;
         let (key, refused) = match action {
             Action::Replay => ("replayed", "none of its deliveries has ended: due and leased ones are on their way"),
@@ -193,8 +230,10 @@ impl Admin {
         if filter == Filter::default() {
             return Err(Refused::parameter("filter: expected at least one key, because everything is rarely meant"));
         }
+        check_verify(action, bulk.verify)?;
+        let verify = bulk.verify.then(|| self.parts.current.clone());
         let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
-        let Some(job) = self.jobs.start(action, filter, bulk.pace, store, clock) else {
+        let Some(job) = self.jobs.start(action, filter, bulk.pace, verify, store, clock) else {
             let message = "enough jobs are running: wait for one to end";
             return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "jobs", message));
         };
@@ -204,17 +243,24 @@ impl Admin {
     }
 }
 
+fn check_verify(action: Action, verify: bool) -> Result<(), Refused> {
+    match action {
+        Action::Drop if verify => Err(Refused::parameter("verify: only what is replayed is verified")),
+        Action::Drop | Action::Replay => Ok(()),
+    }
+}
+
 /// Nothing at all is read as `{}`.
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "json", error.to_string()))
 }
 
-async fn received(body: Incoming) -> Result<Bytes, Refused> {
-    match Limited::new(body, BODY_MAX).collect().await.map(Collected::to_bytes) {
+async fn received(body: Incoming, most: usize) -> Result<Bytes, Refused> {
+    match Limited::new(body, most).collect().await.map(Collected::to_bytes) {
         Ok(body) => Ok(body),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("expected a body of at most {BODY_MAX} bytes");
+            let message = format!("expected a body of at most {most} bytes");
             Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
         }
         Err(_cut) => Err(Refused::new(StatusCode::BAD_REQUEST, "incomplete", "the body was cut short")),

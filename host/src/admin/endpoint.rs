@@ -14,14 +14,16 @@ GET  /livez                    the process answers
 GET  /readyz                   whether it wants traffic
 GET  /metrics                  for Prometheus
 GET  /api/events               state, route, product, provider, kind, since, until, text, limit, cursor
-GET  /api/events/{id}          one event with every attempt
+GET  /api/events/{id}          one event with every attempt; body=true: and its body
 GET  /api/events/{id}/body     its body
-POST /api/events/{id}/replay   {}
-POST /api/events/{id}/drop     {}
-POST /api/events/replay        {\"filter\":{…},\"pace\":a second} → a job
+POST /api/events/{id}/replay   {\"product\":one of its products,\"verify\":false}
+POST /api/events/{id}/drop     {\"product\":one of its products}
+POST /api/events/replay        {\"filter\":{…},\"pace\":a second,\"verify\":false} → a job
 POST /api/events/drop          {\"filter\":{…},\"pace\":a second} → a job
+POST /api/events/import        {\"events\":[…]} as they were exported
 GET  /api/jobs/{id}            how a job stands
 GET  /api/routes
+GET  /api/routes/{name}/rejected  what it refused lately, where `reject_log` is on
 GET  /api/products
 GET  /api/plugins
 POST /api/plugins/{name}/rollback  {}
@@ -42,12 +44,14 @@ pub(super) enum Endpoint<'a> {
     Body(&'a str),
     Job(&'a str),
     Routes,
+    Rejected(&'a str),
     Products,
     Plugins,
     Rollback(&'a str),
     Force(&'a str),
     Config,
     Reload,
+    Import,
     Bulk(Action),
     One(Action, &'a str),
 }
@@ -66,12 +70,14 @@ impl<'a> Endpoint<'a> {
             ["api", "events"] => Self::Events,
             ["api", "events", "replay"] => Self::Bulk(Action::Replay),
             ["api", "events", "drop"] => Self::Bulk(Action::Drop),
+            ["api", "events", "import"] => Self::Import,
             ["api", "events", id] => Self::Event(id),
             ["api", "events", id, "body"] => Self::Body(id),
             ["api", "events", id, "replay"] => Self::One(Action::Replay, id),
             ["api", "events", id, "drop"] => Self::One(Action::Drop, id),
             ["api", "jobs", id] => Self::Job(id),
             ["api", "routes"] => Self::Routes,
+            ["api", "routes", name, "rejected"] => Self::Rejected(name),
             ["api", "products"] => Self::Products,
             ["api", "plugins"] => Self::Plugins,
             ["api", "plugins", name, "rollback"] => Self::Rollback(name),
@@ -83,7 +89,7 @@ impl<'a> Endpoint<'a> {
     }
 
     fn changes(self) -> bool {
-        matches!(self, Self::Reload | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_))
+        matches!(self, Self::Reload | Self::Import | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_))
     }
 
     /// Who may. Probes carry no token.
@@ -97,10 +103,13 @@ impl<'a> Endpoint<'a> {
             | Self::Body(_)
             | Self::Job(_)
             | Self::Routes
+            | Self::Rejected(_)
             | Self::Products
             | Self::Plugins
             | Self::Config => Role::Reader,
-            Self::Reload | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_) => Role::Operator,
+            Self::Reload | Self::Import | Self::Bulk(_) | Self::One(..) | Self::Rollback(_) | Self::Force(_) => {
+                Role::Operator
+            }
         }
     }
 
@@ -133,6 +142,7 @@ mod tests {
     fn what_changes_something_needs_an_operator_and_post() {
         for path in [
             "/api/reload",
+            "/api/events/import",
             "/api/events/drop",
             "/api/events/x/replay",
             "/api/plugins/x/rollback",

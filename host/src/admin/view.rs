@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::base::names::PluginName;
 use crate::config::plan::{HeaderPredicate, UpstreamUrl};
 use crate::gateway::product::{Backend, Product};
+use crate::gateway::rejects::Rejected;
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
 use crate::plugin::component::{Role, Setting};
@@ -46,9 +47,10 @@ fn row(row: &DeliveryRow) -> Value {
 pub(super) fn detail(detail: &EventDetail) -> Value {
     let event = &detail.event;
     let hidden = |name: &str| event.redacted.iter().any(|redacted| redacted == name);
-    let header = |(name, value): &(String, bytes::Bytes)| {
-        let value = if hidden(name) { REDACTED.into() } else { String::from_utf8_lossy(value) };
-        json!([name, value])
+    let header = |(name, value): &(String, bytes::Bytes)| match std::str::from_utf8(value) {
+        _ if hidden(name) => json!([name, REDACTED]),
+        Ok(text) => json!([name, text]),
+        Err(_) => json!([name, null, base64::engine::general_purpose::STANDARD.encode(value)]),
     };
     let deliveries = detail.deliveries.iter().map(|(delivery, attempts)| {
         let mut shown = row(delivery);
@@ -66,6 +68,7 @@ pub(super) fn detail(detail: &EventDetail) -> Value {
         "request_id": event.request_id,
         "traceparent": event.traceparent,
         "size": event.size,
+        "redacted": event.redacted,
         "request": {
             "method": event.head.method,
             "scheme": event.head.scheme,
@@ -103,6 +106,33 @@ fn attempt(attempt: &Attempt) -> Value {
         "error": attempt.error,
         "answer": text,
         "answer_base64": base64,
+    })
+}
+
+/// What a route refused, newest first.
+pub(super) fn rejected(rejected: &[Rejected]) -> Value {
+    json!({ "rejected": rejected.iter().map(one_rejected).collect::<Vec<_>>() })
+}
+
+fn one_rejected(rejected: &Rejected) -> Value {
+    let header = |(name, value): &(String, Option<String>)| json!([name, value.as_deref().unwrap_or(REDACTED)]);
+    let (text, base64) = match whole_text(&rejected.body) {
+        Some(text) => (Value::from(text), Value::Null),
+        None => (Value::Null, base64::engine::general_purpose::STANDARD.encode(&rejected.body).into()),
+    };
+    json!({
+        "at": rejected.at.to_string(),
+        "request_id": rejected.request_id,
+        "outcome": rejected.outcome.as_str(),
+        "code": rejected.code,
+        "detail": rejected.detail,
+        "client": rejected.client,
+        "method": rejected.method,
+        "target": rejected.target,
+        "headers": rejected.headers.iter().map(header).collect::<Vec<_>>(),
+        "size": rejected.size,
+        "body": text,
+        "body_base64": base64,
     })
 }
 

@@ -1,5 +1,8 @@
 //! `tollgate events`: the webhook log and its dead letters, through the admin API.
 
+mod transfer;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,9 +54,36 @@ enum Command {
         json: bool,
     },
     /// Deliver again what was delivered, is dead, parked or dropped
-    Replay(Change),
+    Replay {
+        #[command(flatten)]
+        change: Change,
+        /// Only what today's verifier accepts, with the clock and the secrets of the time it was received
+        #[arg(long)]
+        verify: bool,
+    },
     /// Let go what is due, dead or parked
     Drop(Change),
+    /// Show what a route refused lately, where its `reject_log` is on
+    Rejected {
+        /// The route
+        route: String,
+        /// As JSON, with fields and bodies
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write events with their bodies, one JSON object a line, oldest first; without what is redacted
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        /// Where to; standard output when not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Keep events that were exported; those that are here stay as they are
+    Import {
+        /// Where from; standard input when not given
+        file: Option<PathBuf>,
+    },
 }
 
 /// One event, or all that a filter finds.
@@ -133,7 +163,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitCode {
 async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
     match command {
         Command::List { filter, limit, cursor, json } => {
-            let page = client.get(&listing(&filter, limit, cursor.as_deref())).await?;
+            let page = filled(client, &filter, limit, cursor).await?;
             terminal::say(if json { format!("{page:#}\n") } else { table(&page, terminal::width()) })?;
         }
         Command::Show { id, body: true, .. } => return body(client, &id).await,
@@ -141,10 +171,32 @@ async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
             let event = client.get(&format!("/api/events/{}", escaped(&id))).await?;
             terminal::say(if json { format!("{event:#}\n") } else { life(&event) })?;
         }
-        Command::Replay(change) => return alter(client, "replay", change).await,
-        Command::Drop(change) => return alter(client, "drop", change).await,
+        Command::Replay { change, verify } => return alter(client, "replay", change, verify).await,
+        Command::Drop(change) => return alter(client, "drop", change, false).await,
+        Command::Rejected { route, json } => {
+            let log = client.get(&format!("/api/routes/{}/rejected", escaped(&route))).await?;
+            terminal::say(if json { format!("{log:#}\n") } else { refused(&log) })?;
+        }
+        Command::Export { filter, out } => return transfer::export(client, &filter, out).await,
+        Command::Import { file } => return transfer::import(client, file).await,
     }
     Ok(())
+}
+
+/// As many as were asked for: the gateway bounds what a page may cost, so that one alone may be short, even empty.
+async fn filled(client: &Client, filter: &Filter, limit: u32, cursor: Option<String>) -> Result<Value, ClientError> {
+    let (mut rows, mut next) = (Vec::new(), cursor);
+    loop {
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
+        let mut page = client.get(&listing(filter, left, next.as_deref())).await?;
+        if let Some(more) = page["events"].as_array_mut() {
+            rows.append(more);
+        }
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() || rows.len() >= limit as usize {
+            return Ok(json!({ "events": rows, "next": next }));
+        }
+    }
 }
 
 fn listing(filter: &Filter, limit: u32, cursor: Option<&str>) -> String {
@@ -164,24 +216,33 @@ fn escaped(text: &str) -> String {
     text.bytes().map(one).collect()
 }
 
-async fn alter(client: &Client, action: &str, change: Change) -> Result<(), ClientError> {
+async fn alter(client: &Client, action: &str, change: Change, verify: bool) -> Result<(), ClientError> {
+    let mut said = if verify { json!({ "verify": true }) } else { json!({}) };
     let fields = change.filter.fields();
     match (change.id, fields.is_empty()) {
-        (Some(id), true) => {
-            let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &json!({})).await?;
+        (Some(id), _) => {
+            match fields.as_slice() {
+                [] => {}
+                [("product", product)] => said["product"] = (*product).into(),
+                _ => {
+                    return Err(ClientError::Usage(
+                        "expected an event, or a filter; beside an event only --product".into(),
+                    ));
+                }
+            }
+            let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &said).await?;
             let count = done.as_object().and_then(|done| done.values().next()).and_then(Value::as_u64).unwrap_or(0);
             Ok(terminal::say(format!("{}\n", told(action, count)))?)
         }
         (None, false) => {
             let filter: Map<String, Value> =
                 fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-            let started = client
-                .post(&format!("/api/events/{action}"), &json!({ "filter": filter, "pace": change.pace }))
-                .await?;
+            said["filter"] = filter.into();
+            said["pace"] = change.pace.into();
+            let started = client.post(&format!("/api/events/{action}"), &said).await?;
             let job = started["job"].as_str().unwrap_or_default().to_owned();
             follow(client, action, &job).await
         }
-        (Some(_), false) => Err(ClientError::Usage("expected an event or a filter, not both".into())),
         (None, true) => {
             Err(ClientError::Usage("expected an event (evt_…) or a filter (--state dead, --route NAME, …)".into()))
         }
@@ -203,7 +264,9 @@ async fn follow(client: &Client, action: &str, job: &str) -> Result<(), ClientEr
         progress.tick();
         if seen["done"].as_bool() == Some(true) {
             progress.finish_and_clear();
-            terminal::say(format!("{}\n", told(action, changed)))?;
+            let refused = seen["refused"].as_u64().filter(|refused| *refused > 0);
+            let refused = refused.map_or_else(String::new, |refused| format!("; {refused} do not verify"));
+            terminal::say(format!("{}{refused}\n", told(action, changed)))?;
             return match seen["error"].as_str() {
                 Some(error) => Err(ClientError::Failed(error.to_owned())),
                 None => Ok(()),
@@ -222,6 +285,32 @@ async fn body(client: &Client, id: &str) -> Result<(), ClientError> {
         }
     }
     Ok(())
+}
+
+fn refused(log: &Value) -> String {
+    let mut lines = Vec::new();
+    for one in log["rejected"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "{}  {}  {} from {}",
+            text(one, "at"),
+            text(one, "outcome"),
+            text(one, "code"),
+            text(one, "client")
+        ));
+        lines.push(format!("  {} {}  {} bytes", text(one, "method"), shown(text(one, "target")), one["size"]));
+        if let Some(detail) = one["detail"].as_str() {
+            lines.push(format!("  {}", shown(detail)));
+        }
+        for header in one["headers"].as_array().into_iter().flatten() {
+            let (name, value) = (header[0].as_str().unwrap_or_default(), header[1].as_str().unwrap_or_default());
+            lines.push(format!("    {}: {}", shown(name), shown(value)));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing was refused lately".into());
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {

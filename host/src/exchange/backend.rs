@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, response};
+use http::{Request, Response, StatusCode, Version, header, response};
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::echo;
 use super::error::RequestError;
+use super::headers::{is_framed_once, strip_hop_by_hop};
 use super::silence::{Pulse, Silence};
 use super::streams;
 use crate::config::plan::HostPolicy;
@@ -101,4 +102,17 @@ fn received(response: Response<Received>, protocol: Protocol, patience: Patience
     let deadline = patience.deadline.filter(|_| !streams::is_open(protocol, response.headers()));
     let silence = Silence::new(patience.idle, deadline).of_response(patience.pulse);
     response.map(|body| Body::received(body, silence))
+}
+
+/// A product's response as the client gets it: nothing of the connection it came over, and one way to read where it ends.
+pub fn returned(mut response: Response<Body>) -> Result<Response<Body>, UpstreamError> {
+    if !is_framed_once(response.headers()) {
+        return Err(UpstreamError::Protocol);
+    }
+    strip_hop_by_hop(response.headers_mut());
+    if response.status() == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response)
 }

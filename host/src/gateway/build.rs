@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chain::{Chain, Link};
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::rate::Limiter;
+use super::rejects::Rejects;
 use super::room::Room;
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
@@ -49,6 +51,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
             backend,
             host: product.host.clone(),
             timeouts: product.timeouts.clone(),
+            sign: product.sign.as_ref().and_then(|secret| ground.secrets.get(secret).cloned()),
             delivery: product.delivery.clone(),
             websockets: Room::new(product.websockets, before(name).map(|before| &before.websockets)),
             metrics: ground.metrics.product(name.as_str()),
@@ -144,7 +147,9 @@ fn entry(
                 matcher.methods = webhook_methods(&verifier.methods());
             }
             let product = Arc::clone(product);
-            Target::Webhook(Arc::new(Intake::new(name.clone(), product, webhook.clone(), verifier, ground.metrics)))
+            let rejects = webhook.reject_log.map(|keep| rejects(name, keep, previous));
+            let intake = Intake::new(name.clone(), product, webhook.clone(), verifier, rejects, ground.metrics);
+            Target::Webhook(Arc::new(intake))
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
@@ -187,6 +192,15 @@ fn others(served: &Route, route: &plan::Route, products: &Products) -> BTreeMap<
         Some((candidate.product.clone(), Arc::new(other)))
     };
     candidates.filter_map(other).collect()
+}
+
+/// What was kept already, while it is kept for as long.
+fn rejects(name: &RouteName, keep: Duration, previous: Option<&Gateway>) -> Arc<Rejects> {
+    let before = previous.and_then(|previous| match &previous.routes.get(name)?.target.target {
+        Target::Webhook(intake) => intake.rejects.clone(),
+        Target::Proxy(_) => None,
+    });
+    before.filter(|rejects| rejects.keep() == keep).unwrap_or_else(|| Arc::new(Rejects::new(keep)))
 }
 
 /// The one that counts already, so that a reload gives nobody a second burst.

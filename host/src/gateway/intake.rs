@@ -6,6 +6,7 @@ use prometheus::IntCounter;
 
 use super::calls::Calls;
 use super::product::Product;
+use super::rejects::Rejects;
 use crate::base::names::RouteName;
 use crate::config::plan;
 use crate::plugin::call::{Binding, Called};
@@ -24,6 +25,8 @@ pub struct Intake {
     pub plan: plan::Webhook,
     /// The plugin, with this route's options and secrets.
     pub verifier: Arc<Binding>,
+    /// What it refused lately, where that is asked for; carried over from generation to generation.
+    pub rejects: Option<Arc<Rejects>>,
     outcomes: [IntCounter; WebhookOutcome::COUNT],
     calls: Calls,
 }
@@ -35,6 +38,7 @@ impl Intake {
         product: Arc<Product>,
         plan: plan::Webhook,
         verifier: Arc<Binding>,
+        rejects: Option<Arc<Rejects>>,
         metrics: &Metrics,
     ) -> Self {
         let outcomes = std::array::from_fn(|at| {
@@ -42,7 +46,7 @@ impl Intake {
             metrics.webhook_events.with_label_values(&[route.as_str(), plan.verifier.as_str(), outcome])
         });
         let calls = Calls::new(&plan.verifier, Hook::Verify, metrics);
-        Self { route, product, plan, verifier, outcomes, calls }
+        Self { route, product, plan, verifier, rejects, outcomes, calls }
     }
 
     /// Counts what became of a request.

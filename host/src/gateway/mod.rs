@@ -7,6 +7,7 @@ pub mod chain;
 pub mod intake;
 pub mod product;
 pub mod rate;
+pub mod rejects;
 mod rewrite;
 pub mod room;
 pub mod routes;

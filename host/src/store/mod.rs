@@ -334,6 +334,41 @@ pub struct Swept {
     pub duplicates: u64,
 }
 
+/// A delivery as it stands, on its way from one store to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Where it goes.
+    pub product: ProductName,
+    /// Where it stands. A leased one becomes due.
+    pub state: DeliveryState,
+    /// When it is due, while due; at once when it does not say.
+    pub due: Option<Timestamp>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Replays so far.
+    pub replays: u32,
+    /// Why the last attempt failed, or why it is dead or parked.
+    pub reason: Option<String>,
+    /// When its state last changed.
+    pub changed: Timestamp,
+    /// What is known of its attempts.
+    pub history: Vec<Attempt>,
+}
+
+/// What became of the wish to hold a duplicate key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// Held for the asker, who ends it with [`EventStore::conclude`].
+    Held,
+    /// Somebody else holds it, until this time at the latest.
+    InProgress {
+        /// When their hold runs out.
+        until: Timestamp,
+    },
+    /// The event with this id carried it.
+    Duplicate(EventId),
+}
+
 /// Why the store could not do it. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
@@ -371,6 +406,22 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Keeps the event with a delivery for each product, unless its duplicate key is known: both are decided in one
     /// commit, and the answer comes after that commit is on disk.
     fn accept(&self, now: Timestamp, event: NewEvent) -> Pending<'_, Accepted>;
+
+    /// Keeps an event of another store with its deliveries as they stand (`event.products` is not asked; at least one),
+    /// unless an event with its id is there: then it is `false` and nothing changed. Its duplicate key is remembered
+    /// unless another event is known by it. The schedule of what is due starts again. Events restored one after the other
+    /// are in line in that order.
+    fn restore(&self, now: Timestamp, event: NewEvent, deliveries: Vec<Restored>) -> Pending<'_, bool>;
+
+    /// Holds a duplicate key for the event `id` for `hold`, unless it is known or somebody else holds it. A hold that ran
+    /// out counts for nothing, and one that is not concluded may be forgotten with its process; every gateway on the same
+    /// store sees it while it lasts. [`accept`](Self::accept) does not ask holds: an event is rather taken twice than lost.
+    fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation>;
+
+    /// Ends the hold that `id` has on `key`: with a time, the key is known as that of `id` until then, on disk when this
+    /// returns; without one it is free again. `false` when the hold had run out and the key is somebody else's, held or
+    /// known: then nothing changed.
+    fn conclude(&self, now: Timestamp, key: Digest, id: EventId, known: Option<Timestamp>) -> Pending<'_, bool>;
 
     /// Leases due deliveries, longest due first, at most as many per product as `room` says, for `hold`.
     /// A lease that ran out counts as due.

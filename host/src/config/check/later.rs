@@ -5,10 +5,10 @@ use crate::config::problem::{Problem, Source, Span};
 use crate::config::raw::Item;
 
 /// Keys, by the shape of their table.
-const KEYS: &[(&str, &str)] = &[("", "trace"), ("product.NAME", "sign"), ("route.NAME.webhook", "order_by")];
+const KEYS: &[(&str, &str)] = &[("", "trace")];
 
 /// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
+const VALUES: &[(&str, &str)] = &[("store.url", "postgres")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[

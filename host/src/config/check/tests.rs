@@ -242,6 +242,32 @@ fn the_store_is_a_file_or_a_database() {
 }
 
 #[test]
+fn events_are_ordered_by_one_thing() {
+    let of_order = |order: &str, more: &str| {
+        of(&format!(
+            "[product.p]\nbuiltin = \"echo\"\n[route.r]\npath = \"/r\"\nproduct = \"p\"\n[route.r.webhook]\n\
+             verifier = \"v\"\norder_by = {order}\n{more}"
+        ))
+    };
+    for good in ["\"plugin\"", "{ header = \"X-Account\" }", "{ pointer = \"/a/~1b~0\" }"] {
+        assert_eq!(of_order(good, ""), [""; 0], "{good}");
+    }
+    for bad in ["\"received\"", "{}", "{ header = \"x\", pointer = \"/x\" }", "1"] {
+        one_about(of_order(bad, ""), "8:12: `route.r.webhook.order_by` expects \"plugin\", {", "");
+    }
+    one_about(
+        of_order("{ header = \"a b\" }", ""),
+        "8:23: `route.r.webhook.order_by.header` expects the name",
+        "\"a b\"",
+    );
+    for bad in ["account", "", "/a~2"] {
+        let found = of_order(&format!("{{ pointer = \"{bad}\" }}"), "");
+        one_about(found, "8:24: `route.r.webhook.order_by.pointer` expects a JSON Pointer", "");
+    }
+    one_about(of_order("\"plugin\"", "mode = \"sync\"\n"), "8:12: `route.r.webhook.order_by` has no effect", "");
+}
+
+#[test]
 fn upstreams_are_scheme_host_and_port() {
     let of_upstream = |url: &str| of(&format!("[product.p]\nupstreams = [\"{url}\"]"));
     for good in
@@ -428,11 +454,7 @@ fn webhook_keys_are_checked() {
         of_webhook("max_body = \"2GiB\""),
         "3:12: bodies of up to 2GiB do not fit into `limits.intake_bytes` (1GiB) (a smaller `max_body` or a larger `limits.intake_bytes`)",
     );
-    one(of_webhook("mode = \"sync\""), "3:8: `sync` in `route.w.webhook.mode` is not served by this version yet");
-    one(
-        of_webhook("order_by = \"plugin\""),
-        "3:1: `route.w.webhook.order_by` is not served by this version yet (remove it)",
-    );
+    assert_eq!(of_webhook("mode = \"sync\""), [""; 0]);
     one(
         of_webhook("refuse_status = 500"),
         "3:17: `route.w.webhook.refuse_status` expects a whole number from 400 to 499, found 500",

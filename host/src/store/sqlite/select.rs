@@ -17,8 +17,8 @@ use crate::base::clock::Timestamp;
 use crate::base::ids::EventId;
 use crate::base::names::{PluginName, ProductName, RouteName};
 
-/// Rows one page looks at, at most.
-pub(super) const LOOK_MAX: usize = 20_000;
+/// Rows one page looks at, at most: what no index finds takes about a microsecond each.
+pub(super) const LOOK_MAX: usize = 5_000;
 
 const COLUMNS: &str = "id, received, state, attempts, replays, due, changed, product, route, verifier, kind, reason";
 
