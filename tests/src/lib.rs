@@ -8,6 +8,7 @@ pub mod client;
 pub mod gateway;
 pub mod peers;
 pub mod plugins;
+pub mod postgres;
 pub mod process;
 pub mod setup;
 pub mod signing;

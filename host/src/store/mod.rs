@@ -2,6 +2,8 @@
 //! transaction, and what it reports as done is on disk. Time is always an argument. SQL lives in the engines below this
 //! module and nowhere else.
 
+mod bell;
+pub mod postgres;
 mod record;
 pub mod sqlite;
 

@@ -17,7 +17,7 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync"), ("store.url", "postgres")];
+const VALUES: &[(&str, &str)] = &[("route.NAME.webhook.mode", "sync")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[

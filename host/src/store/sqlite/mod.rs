@@ -308,7 +308,7 @@ impl EventStore for SqliteStore {
     }
 
     fn next_due<'a>(&'a self, products: &'a [ProductName]) -> Pending<'a, Option<Timestamp>> {
-        self.tally.hear();
+        self.tally.bell.hear();
         let products = products.to_vec();
         Box::pin(self.load(move |connection| {
             let mut next: Option<Timestamp> = None;
@@ -380,7 +380,7 @@ impl EventStore for SqliteStore {
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.tally.ring())
+        Box::pin(self.tally.bell.rang())
     }
 
     fn close(&self) -> Pending<'_, ()> {
