@@ -261,7 +261,10 @@ async fn routes_products_and_plugins_are_told_without_secrets() {
     assert_eq!((&route["name"], &route["path"]), (&json!("api"), &json!("/v1/{*rest}")));
     assert_eq!(route["host"], json!(["*.example.com"]));
     let products = gateway.get("/api/products").await.json();
-    assert_eq!(products["products"][0]["upstreams"], json!(["http://127.0.0.1:9", "http://ledger.internal:7443"]));
+    let upstream = |url| json!({ "url": url, "health": "healthy" });
+    let upstreams = json!([upstream("http://127.0.0.1:9"), upstream("http://ledger.internal:7443")]);
+    assert_eq!(products["products"][0]["upstreams"], upstreams);
+    assert_eq!(products["products"][0]["breaker"], "closed");
     let plugins = gateway.get("/api/plugins").await.json();
     assert_eq!(plugins["plugins"], json!([{ "name": "stripe", "live": null, "refused": null, "routes": ["hooks"] }]));
     let config = gateway.get("/api/config").await.json();

@@ -10,6 +10,7 @@ mod hot;
 mod layers;
 mod listeners;
 mod misbehaving;
+mod observability;
 mod process;
 mod proxied;
 mod reload;

@@ -117,6 +117,11 @@ impl GatewayProcess {
         soon("a reload", reloading).await.expect("the admin listener answers")
     }
 
+    /// Where its admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A connection to its admin listener.
     pub async fn connect_admin(&self) -> Connection {
         soon("a connection", Connection::open(self.admin)).await.expect("the admin listener accepts")

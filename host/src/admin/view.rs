@@ -7,13 +7,14 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::base::names::PluginName;
-use crate::config::plan::HeaderPredicate;
+use crate::config::plan::{HeaderPredicate, UpstreamUrl};
 use crate::gateway::product::{Backend, Product};
 use crate::gateway::routes::Entry;
 use crate::gateway::{Gateway, Route, Target};
 use crate::plugin::component::{Role, Setting, WIT};
 use crate::plugin::registry::Status;
 use crate::store::{Attempt, DeliveryRow, EventDetail, Page};
+use crate::upstream::Room;
 
 const REDACTED: &str = "[redacted]";
 
@@ -158,13 +159,22 @@ fn route(entry: &Entry<Arc<Route>>) -> Value {
 }
 
 fn product(product: &Product) -> Value {
-    let (builtin, upstreams) = match &product.backend {
-        Backend::Echo => (Some("echo"), Vec::new()),
-        Backend::Upstream(upstream) => (None, upstream.plan().urls.iter().map(ToString::to_string).collect()),
+    let one = |(url, health): (&UpstreamUrl, &str)| json!({ "url": url.to_string(), "health": health });
+    let (builtin, breaker, upstreams) = match &product.backend {
+        Backend::Echo => (Some("echo"), None, vec![]),
+        Backend::Upstream(upstream) => {
+            let breaker = match upstream.room() {
+                Room::All => "closed",
+                Room::One => "half_open",
+                Room::None(_) => "open",
+            };
+            (None, Some(breaker), upstream.health().map(one).collect())
+        }
     };
     json!({
         "name": product.name.as_str(),
         "builtin": builtin,
+        "breaker": breaker,
         "upstreams": upstreams,
         "delivery": { "concurrency": product.delivery.concurrency, "rate": product.delivery.rate },
     })

@@ -1,10 +1,10 @@
 //! The closed sets of label values.
 
 macro_rules! labels {
-    ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$about:meta])* $name:ident { $($(#[doc = $what:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$what])* $variant,)* }
+        pub enum $name { $($(#[doc = $what])* $variant,)* }
 
         impl $name {
             /// Every value.
@@ -17,6 +17,9 @@ macro_rules! labels {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
+
+            /// Every value as it is written, and what it means; for the reference of metrics.
+            pub const MEANINGS: &'static [(&'static str, &'static str)] = &[$(($text, concat!($($what),*))),*];
 
             /// Its place in [`ALL`](Self::ALL), for tables of resolved metrics.
             pub const fn index(self) -> usize {

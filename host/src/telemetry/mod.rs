@@ -4,6 +4,8 @@ pub mod labels;
 pub mod listener;
 pub mod logging;
 pub mod product;
+#[cfg(test)]
+mod reference;
 pub mod registry;
 pub mod trace;
 pub mod upstream;

@@ -2,6 +2,7 @@
 //!
 //! On the way of a request handles are resolved ahead ([`Metrics::product`]); the vectors are for slow paths.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,9 +31,13 @@ const COMMIT_SECONDS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 /// Events a commit.
 const BATCH_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// What exchanges are told apart by.
+const BY_PRODUCT: &[&str] = &["protocol", "product"];
+
 /// Every metric of a gateway.
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Described>,
     pub(super) requests: IntCounterVec,
     pub(super) active: IntGaugeVec,
     pub(super) errors: IntCounterVec,
@@ -80,6 +85,19 @@ pub struct Metrics {
     pub config_generations: IntGauge,
 }
 
+/// What is known of a metric before it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// As it is scraped; a histogram's without `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`
+    pub kind: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -110,17 +128,17 @@ impl Default for Metrics {
 impl Metrics {
     /// All of them, at zero.
     pub fn new() -> Self {
-        let made = Maker { registry: Registry::new() };
+        let made = Maker { registry: Registry::new(), described: RefCell::default() };
+        made.process();
         let build = made.gauges("gateway_build_info", "Which version runs; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let by_product = &["protocol", "product"];
         let metrics = Self {
             requests: made.counters(
                 "gateway_protocol_requests_total",
                 "Finished exchanges.",
                 &["protocol", "product", "outcome"],
             ),
-            active: made.gauges("gateway_protocol_active_connections", "Exchanges under way.", by_product),
+            active: made.gauges("gateway_protocol_active_connections", "Exchanges under way.", BY_PRODUCT),
             errors: made.counters(
                 "gateway_protocol_errors_total",
                 "Errors the gateway answered with, or broke a response off for.",
@@ -129,13 +147,13 @@ impl Metrics {
             duration: made.histograms(
                 "gateway_protocol_request_duration_seconds",
                 "From the request's head to the response's last byte.",
-                by_product,
+                BY_PRODUCT,
                 &REQUEST_SECONDS,
             ),
             stream_duration: made.histograms(
                 "gateway_stream_duration_seconds",
                 "How long streams were open.",
-                by_product,
+                BY_PRODUCT,
                 &STREAM_SECONDS,
             ),
             upstream_healthy: UpstreamHealth::new(made.gauges(
@@ -200,6 +218,7 @@ impl Metrics {
                 .gauge("gateway_config_last_reload_successful", "Whether the newest configuration serves."),
             config_generations: made.gauge("gateway_config_generations", "Configurations that still serve a request."),
             registry: made.registry,
+            described: made.described.into_inner(),
         };
         for outcome in ReloadOutcome::ALL {
             metrics.config_reloads.with_label_values(&[outcome.as_str()]);
@@ -267,6 +286,11 @@ impl Metrics {
         }
     }
 
+    /// Every metric there is but those of the process, in the order they are made.
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
     /// Everything, as Prometheus reads it.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(16 * 1024);
@@ -278,6 +302,7 @@ impl Metrics {
 /// Makes metrics and registers them. The names are constants of this file, so a clash shows in every test.
 struct Maker {
     registry: Registry,
+    described: RefCell<Vec<Described>>,
 }
 
 impl Maker {
@@ -287,23 +312,46 @@ impl Maker {
         metric
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    /// What the system knows of the process (`process_*`), where it can be asked.
+    fn process(&self) {
+        #[cfg(target_os = "linux")]
+        self.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("every name is registered once");
+    }
+
+    fn describe(&self, name: &'static str, kind: &'static str, help: &'static str, labels: &'static [&'static str]) {
+        self.described.borrow_mut().push(Described { name, kind, help, labels });
+    }
+
+    fn counters(&self, name: &'static str, help: &'static str, labels: &'static [&'static str]) -> IntCounterVec {
+        self.describe(name, "counter", help, labels);
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    fn gauges(&self, name: &'static str, help: &'static str, labels: &'static [&'static str]) -> IntGaugeVec {
+        self.describe(name, "gauge", help, labels);
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    fn gauge(&self, name: &'static str, help: &'static str) -> IntGauge {
+        self.describe(name, "gauge", help, &[]);
         self.register(IntGauge::new(name, help))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    fn histograms(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+        buckets: &[f64],
+    ) -> HistogramVec {
+        self.describe(name, "histogram", help, labels);
         self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    fn histogram(&self, name: &'static str, help: &'static str, buckets: &[f64]) -> Histogram {
+        self.describe(name, "histogram", help, &[]);
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
     }
 }

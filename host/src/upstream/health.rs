@@ -49,6 +49,15 @@ impl Standing {
         self.available.load(Ordering::Relaxed)
     }
 
+    /// `healthy`, `down` by its checks, or `ejected` for failing requests.
+    pub(super) fn as_str(&self) -> &'static str {
+        match (self.down.load(Ordering::Relaxed), self.ejected.load(Ordering::Relaxed)) {
+            (true, _) => "down",
+            (false, true) => "ejected",
+            (false, false) => "healthy",
+        }
+    }
+
     /// A request came through.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {

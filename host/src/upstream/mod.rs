@@ -134,6 +134,11 @@ impl Upstream {
         self.breaker.judge(Verdict::Failed, None);
     }
 
+    /// How each of the upstreams stands: `healthy`, `down` by its checks, or `ejected` for failing requests.
+    pub fn health(&self) -> impl Iterator<Item = (&UpstreamUrl, &'static str)> {
+        self.endpoints.iter().map(|endpoint| (&endpoint.url, endpoint.standing.as_str()))
+    }
+
     /// What it was made from.
     pub fn plan(&self) -> &UpstreamPlan {
         &self.plan
