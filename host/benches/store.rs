@@ -1,5 +1,10 @@
-//! What the embedded store does on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's
-//! temporary folder, or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs one line.
+//! What the stores do on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's temporary folder,
+//! or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs some lines, `-- postgres` those of a
+//! PostgreSQL server that is started here, with its usual settings.
+
+#[path = "../../tests/src/postgres.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod server;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,6 +16,8 @@ use tollgate::base::digest::Digest;
 use tollgate::base::ids::EventId;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::base::payload::Payload;
+use tollgate::config::plan::{Postgres, PostgresHost, PostgresTls};
+use tollgate::store::postgres::{PostgresOptions, PostgresStore};
 use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
 use tollgate::store::{Attempt, EventStore, Head, NewEvent, Settlement};
 
@@ -33,11 +40,28 @@ fn main() {
         ("accept, 256 producers", 256, 256),
     ] {
         if is_asked(name) {
-            accepts(folder.path(), name, producers, batch_max);
+            accepts(open(&folder.path().join(format!("{producers}-{batch_max}.db")), batch_max), name, producers);
         }
     }
     if is_asked("claim 64 and settle each") {
-        deliveries(folder.path(), 100_000);
+        deliveries(open(&folder.path().join("deliveries.db"), 256), "claim 64 and settle each", 100_000);
+    }
+    postgres(is_asked);
+}
+
+fn postgres(is_asked: impl Fn(&str) -> bool) {
+    let lines = [1, 8, 64, 256].map(|producers| (format!("postgres, {producers} producers"), producers));
+    let delivering = "postgres, claim and settle";
+    let asked: Vec<_> = lines.iter().filter(|(name, _)| is_asked(name)).collect();
+    if asked.is_empty() && !is_asked(delivering) {
+        return;
+    }
+    let Some(server) = server::Server::start(&[]) else { return };
+    for (name, producers) in asked {
+        accepts(open_postgres(&server), name, *producers);
+    }
+    if is_asked(delivering) {
+        deliveries(open_postgres(&server), delivering, 50_000);
     }
 }
 
@@ -47,7 +71,9 @@ struct Commits {
     jobs: usize,
 }
 
-fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>) {
+type Opened = (Arc<dyn EventStore>, Arc<Mutex<Commits>>);
+
+fn counting() -> (Arc<Mutex<Commits>>, Arc<dyn Fn(Duration, usize) + Send + Sync>) {
     let commits = Arc::<Mutex<Commits>>::default();
     let seen = commits.clone();
     let observe = move |_took: Duration, jobs: usize| {
@@ -55,12 +81,34 @@ fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>
         commits.count += 1;
         commits.jobs += jobs;
     };
-    let options = SqliteOptions { batch_max, observe: Some(Arc::new(observe)), ..SqliteOptions::default() };
+    (commits, Arc::new(observe))
+}
+
+fn open(path: &Path, batch_max: usize) -> Opened {
+    let (commits, observe) = counting();
+    let options = SqliteOptions { batch_max, observe: Some(observe), ..SqliteOptions::default() };
     (SqliteStore::open(path, options).expect("the store opens"), commits)
 }
 
-fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
-    let (store, commits) = open(&folder.join(format!("{producers}-{batch_max}.db")), batch_max);
+fn open_postgres(server: &server::Server) -> Opened {
+    let (commits, observe) = counting();
+    let plan = Postgres {
+        hosts: vec![PostgresHost::Tcp("127.0.0.1".into(), server.port())],
+        user: "postgres".into(),
+        database: server.database(),
+        password: None,
+        tls: PostgresTls::Disable,
+        root_certificate: None,
+        identity: None,
+        application_name: "tollgate".into(),
+        connect_timeout: Duration::from_secs(5),
+        connections: 16,
+    };
+    let options = PostgresOptions { observe: Some(observe), ..PostgresOptions::new(plan) };
+    (on_a_runtime(PostgresStore::open(options)).expect("the store opens"), commits)
+}
+
+fn accepts((store, commits): Opened, name: &str, producers: usize) {
     let started = Started::now();
     let threads: Vec<_> = (0..RUNTIMES.min(producers))
         .map(|_| {
@@ -73,7 +121,7 @@ fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
     on_a_runtime(async move { store.close().await }).expect("the store closes");
 }
 
-async fn produce(store: Arc<SqliteStore>, tasks: usize) -> Vec<Duration> {
+async fn produce(store: Arc<dyn EventStore>, tasks: usize) -> Vec<Duration> {
     let tasks: Vec<_> = (0..tasks)
         .map(|_| {
             let store = store.clone();
@@ -98,8 +146,7 @@ async fn produce(store: Arc<SqliteStore>, tasks: usize) -> Vec<Duration> {
     took
 }
 
-fn deliveries(folder: &Path, events: usize) {
-    let (store, commits) = open(&folder.join("deliveries.db"), 256);
+fn deliveries((store, commits): Opened, name: &str, events: usize) {
     on_a_runtime(async {
         for _ in 0..events / 200 {
             let now = Clock::System.now();
@@ -110,11 +157,11 @@ fn deliveries(folder: &Path, events: usize) {
     *commits.lock().expect("counted") = Commits::default();
     let started = Started::now();
     let mut took = on_a_runtime(work(&store));
-    report("claim 64 and settle each", &mut took, &started, &commits.lock().expect("counted"));
+    report(name, &mut took, &started, &commits.lock().expect("counted"));
     on_a_runtime(async { store.close().await }).expect("the store closes");
 }
 
-async fn work(store: &Arc<SqliteStore>) -> Vec<Duration> {
+async fn work(store: &Arc<dyn EventStore>) -> Vec<Duration> {
     let room = [(product(), 64)];
     let mut took = Vec::new();
     loop {

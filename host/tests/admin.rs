@@ -7,11 +7,13 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tollgate::admin::Access;
 use tollgate::base::ids::EventId;
+use tollgate::base::payload::Payload;
 
 use support::{Gateway, START, plan, secrets, soon, tollgate};
 
@@ -327,6 +329,76 @@ async fn the_command_line_lists_shows_and_replays() {
     let again = gateway.cli(&["events", "replay", &id]).await;
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("on their way"), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_is_exported_is_imported_elsewhere_as_it_was() {
+    let here = Gateway::start("").await;
+    let dead = here.accept(|_| {}).await.to_string();
+    here.bury(1).await;
+    let large = here.accept(|event| event.body = Payload::Memory(vec![7; 200_000].into())).await.to_string();
+    let bytes = Bytes::from_static(b"\xff\xfe");
+    let odd = here.accept(|event| event.head.headers.push(("x-odd".into(), bytes))).await.to_string();
+    let file = here.folder().join("events.jsonl");
+    let file = file.to_str().expect("a path");
+    let exported = here.cli(&["events", "export", "--route", "hooks", "--out", file]).await;
+    assert!(exported.status.success(), "{exported:?}");
+    let lines = std::fs::read_to_string(file).expect("a file");
+    assert_eq!(lines.lines().count(), 3);
+    assert!(lines.lines().next().expect("a line").contains(&dead), "oldest first");
+    assert!(!lines.contains("hunter2"), "nothing redacted leaves");
+
+    let elsewhere = Gateway::start("").await;
+    for (imported, known) in [(3, 0), (0, 3)] {
+        let import = elsewhere.cli(&["events", "import", file]).await;
+        let said = String::from_utf8_lossy(&import.stdout).into_owned();
+        assert_eq!(said, format!("imported: {imported} events; {known} were there already\n"), "{import:?}");
+    }
+    for id in [&dead, &large, &odd] {
+        let shown = |event: serde_json::Value| {
+            let mut event = event;
+            // What is redacted is named, and was not taken along.
+            let headers = event["request"]["headers"].as_array_mut().expect("fields");
+            headers.retain(|field| field[0] != "authorization");
+            event
+        };
+        let path = format!("/api/events/{id}");
+        assert_eq!(shown(here.get(&path).await.json()), shown(elsewhere.get(&path).await.json()));
+        let body = format!("/api/events/{id}/body");
+        assert_eq!(here.get(&body).await.body, elsewhere.get(&body).await.body);
+    }
+}
+
+#[tokio::test]
+async fn an_import_is_taken_whole_or_not_at_all() {
+    let gateway = Gateway::start("").await;
+    let id = gateway.accept(|_| {}).await;
+    let event = gateway.get(&format!("/api/events/{id}?body=true")).await.json();
+    assert_eq!(event["body_base64"], "eyJpZCI6MX0=");
+    let import = async |events: serde_json::Value| {
+        gateway.post("/api/events/import", &json!({ "events": events }).to_string()).await
+    };
+    let other = |key: &str, value: serde_json::Value| {
+        let mut other = event.clone();
+        other["id"] = json!("evt_00000000000070008000000000000001");
+        other[key] = value;
+        other
+    };
+    for (key, wrong) in [
+        ("id", json!("evt_1")),
+        ("route", json!("no name")),
+        ("received", json!("yesterday")),
+        ("body_base64", json!("?")),
+        ("deliveries", json!([])),
+    ] {
+        let refused = import(json!([other("kind", json!("x")), other(key, wrong)])).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "json"), "{key}");
+        assert!(refused.text().contains("events[1]") && refused.text().contains(key), "{}", refused.text());
+    }
+    assert_eq!(gateway.get("/api/events").await.json()["events"].as_array().map(Vec::len), Some(1));
+    let taken = import(json!([other("kind", json!("x")), event])).await;
+    assert_eq!(taken.json(), json!({ "imported": 1, "known": 1 }));
+    assert_eq!(gateway.get(&format!("/api/events/{id}?body=yes")).await.status, 400);
 }
 
 #[tokio::test]

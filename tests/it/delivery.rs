@@ -138,6 +138,81 @@ async fn a_410_is_dead_at_once() {
 }
 
 #[tokio::test]
+async fn a_product_may_say_that_it_wants_no_more_attempts() {
+    let peer = Peer::scripted([Reply::With(503, "webhook-delivery", "disable".into())]).await;
+    let gateway = TestGateway::start(setup(&toml(&peer, r#"["5s"]"#, ""))).await;
+    let id = accepted(&gateway, "hook", "{}").await;
+    let row = gateway.settled(&id, Dead, 1).await;
+    assert!(row.reason.is_some_and(|reason| reason.starts_with("the product answered webhook-delivery: disable")));
+}
+
+#[tokio::test]
+async fn a_product_gets_no_more_a_second_than_it_wants() {
+    let peer = Peer::scripted([]).await;
+    let rated = format!("[product.app.delivery]\nrate = 20\n{}", route("hook", "app", ""));
+    let text = format!("[secret.s]\nenv = \"SECRET\"\n{}{rated}", peer.product("app"));
+    let gateway = TestGateway::start(setup(&text)).await;
+    let before = Instant::now();
+    for nth in 0..12 {
+        accepted(&gateway, "hook", &format!("{nth}")).await;
+    }
+    peer.delivered(12).await;
+    // Two at once, then one each 50 ms.
+    assert!(before.elapsed() >= Duration::from_millis(500), "{:?}", before.elapsed());
+}
+
+/// A receiver that answers without end is read no further than it takes to know what it said.
+#[tokio::test]
+async fn a_product_that_floods_has_still_answered() {
+    let peer = Peer::scripted([Reply::Events(Some(Duration::ZERO)), Reply::Events(None)]).await;
+    let gateway = TestGateway::start(setup(&toml(&peer, "[]", ""))).await;
+    for body in ["floods", "never ends"] {
+        let id = accepted(&gateway, "hook", body).await;
+        gateway.settled(&id, Delivered, 1).await;
+        let attempts = gateway.attempts(&id).await;
+        assert!(attempts[0].answer.starts_with(b"data: 1") && attempts[0].answer.len() <= tollgate::store::ANSWER_MAX);
+    }
+}
+
+/// An answer that comes after the timeout changes nothing: the attempt has failed, and the event comes again.
+#[tokio::test]
+async fn an_answer_after_the_timeout_does_not_count() {
+    let peer = Peer::scripted([Reply::Hold]).await;
+    let text = toml(&peer, r#"["1m"]"#, "").replace("jitter", "timeout = \"100ms\"\njitter");
+    let gateway = TestGateway::start(setup(&text)).await;
+    let id = accepted(&gateway, "hook", "{}").await;
+    gateway.settled(&id, Due, 1).await;
+    peer.release();
+    let other = accepted(&gateway, "hook", "another").await;
+    gateway.settled(&other, Delivered, 1).await;
+    assert_eq!(gateway.event(&id).await.state, Due);
+    gateway.advance(60);
+    gateway.settled(&id, Delivered, 2).await;
+}
+
+/// The wall clock may be set: what is due comes late or early, and nothing is lost or done twice.
+#[tokio::test]
+async fn a_clock_that_steps_back_and_forth_loses_nothing() {
+    let peer = Peer::scripted([Reply::Status(500)]).await;
+    let gateway = TestGateway::start(setup(&toml(&peer, r#"["5m"]"#, ""))).await;
+    let failed = accepted(&gateway, "hook", "failed").await;
+    let due = gateway.settled(&failed, Due, 1).await.due.unwrap();
+    let start = gateway.clock.now();
+    // Back by a day: new events are delivered at once, the waiting one waits on.
+    gateway.clock.set(start.before(Duration::from_secs(86_400)));
+    let early = accepted(&gateway, "hook", "early").await;
+    gateway.settled(&early, Delivered, 1).await;
+    assert_eq!(gateway.event(&failed).await.state, Due);
+    // Far ahead: it is due, and so is everything else, once.
+    gateway.clock.set(due.after(Duration::from_secs(30 * 86_400)));
+    gateway.settled(&failed, Delivered, 2).await;
+    gateway.clock.set(start);
+    let late = accepted(&gateway, "hook", "late").await;
+    gateway.settled(&late, Delivered, 1).await;
+    assert_eq!(peer.deliveries().len(), 4);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_a_404_is_tried_a_few_times() {
     let elsewhere = Peer::scripted([]).await;
     let peer = Peer::scripted([

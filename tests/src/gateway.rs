@@ -13,7 +13,7 @@ use tollgate::base::clock::{Clock, Timestamp};
 use tollgate::base::ids::EventId;
 use tollgate::config::problem::Problems;
 use tollgate::net::passed::Passed;
-use tollgate::store::{DeliveryRow, DeliveryState, EventStore, Filter};
+use tollgate::store::{Attempt, DeliveryRow, DeliveryState, EventStore, Filter};
 
 use crate::client::{Answer, Connection, Wire};
 use crate::setup::Setup;
@@ -124,6 +124,22 @@ impl TestGateway {
         self.request(Method::POST, path, &signed.headers, signed.body.clone()).await
     }
 
+    /// What the admin listener says.
+    pub async fn ask_admin(&self, path: &str) -> Answer {
+        self.admin(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Changes something through the admin listener.
+    pub async fn operate(&self, path: &str, body: &serde_json::Value) -> Answer {
+        self.admin(Method::POST, path, body.to_string().into()).await
+    }
+
+    async fn admin(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        let mut connection = soon("a connection", Connection::open(self.app.admin())).await.expect("it accepts");
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        soon("an answer", connection.request(method, path, &json, body)).await.expect("an answer")
+    }
+
     /// Every delivery in the log, newest event first.
     pub async fn events(&self) -> Vec<DeliveryRow> {
         let page = self.store().list(&Filter::default(), None, 500).await.expect("the log is read");
@@ -137,6 +153,13 @@ impl TestGateway {
         let detail = self.store().show(id).await.expect("the log is read").expect("the event is in the log");
         let [(row, _)] = detail.deliveries.as_slice() else { panic!("expected one delivery, not {detail:?}") };
         row.clone()
+    }
+
+    /// What came of each attempt to deliver the event called `id`.
+    pub async fn attempts(&self, id: &str) -> Vec<Attempt> {
+        let id = EventId::parse(id).expect("an id");
+        let detail = self.store().show(id).await.expect("the log is read").expect("the event is in the log");
+        detail.deliveries.into_iter().flat_map(|(_, attempts)| attempts).collect()
     }
 
     /// Waits until the event's delivery is in `state` after so many attempts.

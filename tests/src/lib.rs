@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Connection, Wire};
 pub use gateway::TestGateway;
-pub use peers::{Peer, Reply};
+pub use peers::{Delivery, Peer, Reply};
 pub use process::GatewayProcess;
 pub use setup::Setup;
 

@@ -16,7 +16,8 @@ pub struct Signed {
 }
 
 impl Signed {
-    fn new<const N: usize>(headers: [(&str, String); N], body: &[u8]) -> Self {
+    /// A request with these fields.
+    pub fn new<const N: usize>(headers: [(&str, String); N], body: &[u8]) -> Self {
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { headers, body: Bytes::copy_from_slice(body) }
     }
@@ -50,6 +51,11 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The hex SHA-256 of `bytes`.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The hex HMAC-SHA256 of `body`.
+pub fn hmac_sha256(secret: &str, body: &[u8]) -> String {
+    hex(&hmac(secret.as_bytes(), &[body]))
 }
 
 /// <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>

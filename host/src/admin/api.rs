@@ -13,13 +13,14 @@ use serde_json::json;
 use super::endpoint::{Endpoint, INDEX};
 use super::guard::{self, Role};
 use super::jobs::Action;
-use super::query::{self, Bulk};
+use super::query::{self, Again, Bulk};
 use super::refused::{Answer, Refused, json, text};
-use super::{Admin, view};
+use super::{Admin, transfer, view};
 use crate::base::ids::{self, EventId};
 use crate::store::Filter;
 use crate::telemetry::registry;
 use crate::upstream::body::Outgoing;
+use crate::webhook::again;
 
 /// What an answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -83,7 +84,7 @@ impl Admin {
             Endpoint::Ready => self.ready(),
             Endpoint::Metrics => text(self.scrape.text(parts).await, registry::CONTENT_TYPE),
             Endpoint::Events => self.list(query).await?,
-            Endpoint::Event(id) => self.show(query::event(id)?).await?,
+            Endpoint::Event(id) => self.show(query::event(id)?, query::with_body(query)?).await?,
             Endpoint::Body(id) => self.download(query::event(id)?).await?,
             Endpoint::Job(id) => {
                 let job = id.parse().ok().and_then(|id| self.jobs.show(id));
@@ -93,12 +94,17 @@ impl Admin {
             Endpoint::Products => json(&view::products(&parts.current.load())),
             Endpoint::Plugins => json(&view::plugins(&parts.plugins.status(), &parts.current.load())),
             Endpoint::Config => json(&view::config(&parts.current.load(), &parts.file)),
-            Endpoint::Reload | Endpoint::Bulk(_) | Endpoint::One(..) => return Err(Refused::method("POST")),
+            Endpoint::Reload | Endpoint::Import | Endpoint::Bulk(_) | Endpoint::One(..) => {
+                return Err(Refused::method("POST"));
+            }
         })
     }
 
     async fn change(&self, endpoint: Endpoint<'_>, body: Incoming) -> Answer {
-        let body = received(body).await?;
+        if let Endpoint::Import = endpoint {
+            return self.import(body).await;
+        }
+        let body = received(body, BODY_MAX).await?;
         match endpoint {
             Endpoint::Reload => {
                 let Nothing {} = parsed(&body)?;
@@ -108,9 +114,13 @@ impl Admin {
                 }
             }
             Endpoint::Bulk(action) => self.bulk(action, parsed(&body)?),
-            Endpoint::One(action, id) => {
+            Endpoint::One(Action::Replay, id) => {
+                let Again { verify } = parsed(&body)?;
+                self.one(Action::Replay, query::event(id)?, verify).await
+            }
+            Endpoint::One(Action::Drop, id) => {
                 let Nothing {} = parsed(&body)?;
-                self.one(action, query::event(id)?).await
+                self.one(Action::Drop, query::event(id)?, false).await
             }
             Endpoint::Index
             | Endpoint::Live
@@ -123,6 +133,7 @@ impl Admin {
             | Endpoint::Routes
             | Endpoint::Products
             | Endpoint::Plugins
+            | Endpoint::Import
             | Endpoint::Config => Err(Refused::method("GET, HEAD")),
         }
     }
@@ -142,9 +153,20 @@ impl Admin {
         Ok(json(&view::page(&page)))
     }
 
-    async fn show(&self, id: EventId) -> Answer {
-        let detail = self.parts.store.show(id).await?;
-        detail.map(|detail| json(&view::detail(&detail))).ok_or_else(|| Refused::unknown("no such event"))
+    async fn show(&self, id: EventId, with_body: bool) -> Answer {
+        let store = &*self.parts.store;
+        let detail = store.show(id).await?.ok_or_else(|| Refused::unknown("no such event"))?;
+        Ok(json(&if with_body { transfer::whole(&detail, store).await? } else { view::detail(&detail) }))
+    }
+
+    async fn import(&self, body: Incoming) -> Answer {
+        let Ok(_alone) = self.importing.try_lock() else {
+            let message = "another import is under way: wait for it to end";
+            return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "jobs", message));
+        };
+        let body = received(body, transfer::IMPORT_MAX).await?;
+        let parts = &self.parts;
+        Ok(json(&transfer::import(body, &*parts.store, parts.clock.now()).await?))
     }
 
     async fn download(&self, id: EventId) -> Answer {
@@ -159,10 +181,13 @@ impl Admin {
         Ok(response)
     }
 
-    async fn one(&self, action: Action, id: EventId) -> Answer {
+    async fn one(&self, action: Action, id: EventId, verify: bool) -> Answer {
         let store = &*self.parts.store;
         if store.show(id).await?.is_none() {
             return Err(Refused::unknown("no such event"));
+        }
+        if verify && let Err(why) = again::verifies(&self.parts.current.load(), store, id).await? {
+            return Err(Refused::new(StatusCode::CONFLICT, "verify", format!("not replayed: {why}")));
         }
         let filter = Filter { event: Some(id), ..Filter::default() };
         let changed = action.change(store, &self.parts.clock, &filter, DELIVERIES_MAX).await?;
@@ -181,8 +206,12 @@ impl Admin {
         if filter == Filter::default() {
             return Err(Refused::parameter("filter: expected at least one key, because everything is rarely meant"));
         }
+        if bulk.verify && action != Action::Replay {
+            return Err(Refused::parameter("verify: only what is replayed is verified"));
+        }
+        let verify = bulk.verify.then(|| self.parts.current.clone());
         let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
-        let Some(job) = self.jobs.start(action, filter, bulk.pace, store, clock) else {
+        let Some(job) = self.jobs.start(action, filter, bulk.pace, verify, store, clock) else {
             let message = "enough jobs are running: wait for one to end";
             return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "jobs", message));
         };
@@ -198,11 +227,11 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     serde_json::from_slice(body).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "json", error.to_string()))
 }
 
-async fn received(body: Incoming) -> Result<Bytes, Refused> {
-    match Limited::new(body, BODY_MAX).collect().await.map(Collected::to_bytes) {
+async fn received(body: Incoming, most: usize) -> Result<Bytes, Refused> {
+    match Limited::new(body, most).collect().await.map(Collected::to_bytes) {
         Ok(body) => Ok(body),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("expected a body of at most {BODY_MAX} bytes");
+            let message = format!("expected a body of at most {most} bytes");
             Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
         }
         Err(_cut) => Err(Refused::new(StatusCode::BAD_REQUEST, "incomplete", "the body was cut short")),

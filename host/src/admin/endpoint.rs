@@ -14,12 +14,13 @@ GET  /livez                    the process answers
 GET  /readyz                   whether it wants traffic
 GET  /metrics                  for Prometheus
 GET  /api/events               state, route, product, provider, kind, since, until, text, limit, cursor
-GET  /api/events/{id}          one event with every attempt
+GET  /api/events/{id}          one event with every attempt; body=true: and its body
 GET  /api/events/{id}/body     its body
-POST /api/events/{id}/replay   {}
+POST /api/events/{id}/replay   {\"verify\":false}
 POST /api/events/{id}/drop     {}
-POST /api/events/replay        {\"filter\":{…},\"pace\":a second} → a job
+POST /api/events/replay        {\"filter\":{…},\"pace\":a second,\"verify\":false} → a job
 POST /api/events/drop          {\"filter\":{…},\"pace\":a second} → a job
+POST /api/events/import        {\"events\":[…]} as they were exported
 GET  /api/jobs/{id}            how a job stands
 GET  /api/routes
 GET  /api/products
@@ -44,6 +45,7 @@ pub(super) enum Endpoint<'a> {
     Plugins,
     Config,
     Reload,
+    Import,
     Bulk(Action),
     One(Action, &'a str),
 }
@@ -62,6 +64,7 @@ impl<'a> Endpoint<'a> {
             ["api", "events"] => Self::Events,
             ["api", "events", "replay"] => Self::Bulk(Action::Replay),
             ["api", "events", "drop"] => Self::Bulk(Action::Drop),
+            ["api", "events", "import"] => Self::Import,
             ["api", "events", id] => Self::Event(id),
             ["api", "events", id, "body"] => Self::Body(id),
             ["api", "events", id, "replay"] => Self::One(Action::Replay, id),
@@ -77,7 +80,7 @@ impl<'a> Endpoint<'a> {
     }
 
     fn changes(self) -> bool {
-        matches!(self, Self::Reload | Self::Bulk(_) | Self::One(..))
+        matches!(self, Self::Reload | Self::Import | Self::Bulk(_) | Self::One(..))
     }
 
     /// Who may. Probes carry no token.
@@ -94,7 +97,7 @@ impl<'a> Endpoint<'a> {
             | Self::Products
             | Self::Plugins
             | Self::Config => Role::Reader,
-            Self::Reload | Self::Bulk(_) | Self::One(..) => Role::Operator,
+            Self::Reload | Self::Import | Self::Bulk(_) | Self::One(..) => Role::Operator,
         }
     }
 
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_changes_something_needs_an_operator_and_post() {
-        for path in ["/api/reload", "/api/events/drop", "/api/events/x/replay"] {
+        for path in ["/api/reload", "/api/events/import", "/api/events/drop", "/api/events/x/replay"] {
             let endpoint = Endpoint::find(path).expect("there");
             assert_eq!(endpoint.needs(false), Role::Operator, "{path}");
             assert!(endpoint.check_method(&Method::POST).is_ok());

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::base::clock::Clock;
+use crate::base::ids::EventId;
+use crate::gateway::Current;
 use crate::store::{DeliveryRow, DeliveryState, EventStore, Filter, Pending, StoreError};
+use crate::webhook::again;
 
 /// Jobs that are remembered.
 const KEPT: usize = 32;
@@ -72,6 +75,8 @@ struct Job {
     action: Action,
     looked_at: AtomicU64,
     changed: AtomicU64,
+    /// Passed over because they do not verify.
+    refused: AtomicU64,
     ended: Mutex<Option<Result<(), StoreError>>>,
 }
 
@@ -98,13 +103,14 @@ impl Jobs {
         action: Action,
         filter: Filter,
         pace: Option<NonZeroU32>,
+        verify: Option<Arc<Current>>,
         store: Arc<dyn EventStore>,
         clock: Clock,
     ) -> Option<u64> {
         let job = lock(&self.list).add(action)?;
         let id = job.id;
         tokio::spawn(async move {
-            let ended = job.run(filter, pace, &*store, &clock).await;
+            let ended = job.run(filter, pace, verify.as_deref(), &*store, &clock).await;
             let changed = job.changed.load(Ordering::Relaxed);
             match &ended {
                 Ok(()) => tracing::info!(job = id, changed, "bulk {} ended", action.as_str()),
@@ -124,6 +130,7 @@ impl Jobs {
             "action": job.action.as_str(),
             "looked_at": job.looked_at.load(Ordering::Relaxed),
             "changed": job.changed.load(Ordering::Relaxed),
+            "refused": job.refused.load(Ordering::Relaxed),
             "done": ended.is_some(),
             "error": ended.and_then(Result::err).map(|error| error.to_string()),
         }))
@@ -147,6 +154,7 @@ impl List {
             action,
             looked_at: AtomicU64::new(0),
             changed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             ended: Mutex::default(),
         });
         self.jobs.push_back(job.clone());
@@ -159,6 +167,7 @@ impl Job {
         &self,
         filter: Filter,
         pace: Option<NonZeroU32>,
+        verify: Option<&Current>,
         store: &dyn EventStore,
         clock: &Clock,
     ) -> Result<(), StoreError> {
@@ -174,7 +183,7 @@ impl Job {
                 if let Some(ticks) = &mut ticks {
                     ticks.tick().await;
                 }
-                try_join_all(rows.iter().map(|row| self.change(row, store, clock))).await?;
+                try_join_all(rows.iter().map(|row| self.change(row, verify, store, clock))).await?;
             }
             self.looked_at.fetch_add(page.rows.len() as u64, Ordering::Relaxed);
             cursor = Some(match page.next {
@@ -184,7 +193,20 @@ impl Job {
         }
     }
 
-    async fn change(&self, row: &DeliveryRow, store: &dyn EventStore, clock: &Clock) -> Result<(), StoreError> {
+    async fn change(
+        &self,
+        row: &DeliveryRow,
+        verify: Option<&Current>,
+        store: &dyn EventStore,
+        clock: &Clock,
+    ) -> Result<(), StoreError> {
+        if let Some(current) = verify
+            && let Err(why) = verified(current, store, row.event).await?
+        {
+            tracing::warn!(job = self.id, event = %row.event, "not replayed: {why}");
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let filter = Filter {
             event: Some(row.event),
             product: Some(row.product.to_string()),
@@ -203,6 +225,10 @@ fn paced(pace: NonZeroU32) -> (u32, Option<Interval>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) * batch / pace.get());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     (batch, Some(ticks))
+}
+
+async fn verified(current: &Current, store: &dyn EventStore, id: EventId) -> Result<Result<(), String>, StoreError> {
+    patiently(|| Box::pin(async move { again::verifies(&current.load(), store, id).await })).await
 }
 
 /// Asks the store, and asks it again while it is busy.

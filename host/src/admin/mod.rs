@@ -11,6 +11,7 @@ mod query;
 mod refused;
 mod scrape;
 mod serve;
+mod transfer;
 mod view;
 
 use std::future::Future;
@@ -60,6 +61,8 @@ pub struct Parts {
 pub struct Admin {
     parts: Parts,
     jobs: Jobs,
+    /// One at a time: each may take a lot of memory.
+    importing: tokio::sync::Mutex<()>,
     scrape: Scrape,
 }
 
@@ -72,6 +75,6 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     /// An admin listener over these.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, jobs: Jobs::default(), scrape: Scrape::default() }
+        Self { parts, jobs: Jobs::default(), importing: tokio::sync::Mutex::default(), scrape: Scrape::default() }
     }
 }

@@ -43,6 +43,26 @@ pub(super) struct Bulk {
     /// Deliveries a second; as fast as the store can when not given.
     #[serde(default)]
     pub(super) pace: Option<NonZeroU32>,
+    /// Replay only what today's verifier accepts.
+    #[serde(default)]
+    pub(super) verify: bool,
+}
+
+/// `POST /api/events/{id}/replay`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Again {
+    /// Only when today's verifier accepts it.
+    pub(super) verify: bool,
+}
+
+/// Whether `GET /api/events/{id}?body=true` asks for the body too.
+pub(super) fn with_body(query: Option<&str>) -> Result<bool, Refused> {
+    match pairs(query.unwrap_or_default())?.as_slice() {
+        [] => Ok(false),
+        [(name, value)] if name == "body" && value == "true" => Ok(true),
+        _ => Err(Refused::parameter("expected no parameters but body=true")),
+    }
 }
 
 /// Reads a query string. Unknown or malformed parameters are refused by name.

@@ -46,9 +46,10 @@ fn row(row: &DeliveryRow) -> Value {
 pub(super) fn detail(detail: &EventDetail) -> Value {
     let event = &detail.event;
     let hidden = |name: &str| event.redacted.iter().any(|redacted| redacted == name);
-    let header = |(name, value): &(String, bytes::Bytes)| {
-        let value = if hidden(name) { REDACTED.into() } else { String::from_utf8_lossy(value) };
-        json!([name, value])
+    let header = |(name, value): &(String, bytes::Bytes)| match std::str::from_utf8(value) {
+        _ if hidden(name) => json!([name, REDACTED]),
+        Ok(text) => json!([name, text]),
+        Err(_) => json!([name, null, base64::engine::general_purpose::STANDARD.encode(value)]),
     };
     let deliveries = detail.deliveries.iter().map(|(delivery, attempts)| {
         let mut shown = row(delivery);
@@ -66,6 +67,7 @@ pub(super) fn detail(detail: &EventDetail) -> Value {
         "request_id": event.request_id,
         "traceparent": event.traceparent,
         "size": event.size,
+        "redacted": event.redacted,
         "request": {
             "method": event.head.method,
             "scheme": event.head.scheme,

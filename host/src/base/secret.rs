@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -27,6 +29,14 @@ impl SecretText {
     /// The secret's bytes, for key derivation only.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// As a key of Standard Webhooks: base64 of 24 to 64 bytes, behind `whsec_` or not.
+    /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+    pub fn signing_key(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let text = self.0.strip_prefix(b"whsec_").unwrap_or(&self.0);
+        let key = Zeroizing::new(STANDARD.decode(text).ok()?);
+        (24..=64).contains(&key.len()).then_some(key)
     }
 
     /// Whether `other` is the same text; takes the same time wherever they differ.
@@ -83,6 +93,17 @@ mod tests {
         assert_eq!(text(b" a \n\n").as_deref(), Some(&b" a \n"[..]));
         assert_eq!(text(b"\n"), None);
         assert_eq!(text(b""), None);
+    }
+
+    #[test]
+    fn a_signing_key_is_base64_of_24_to_64_bytes() {
+        let key = |text: &str| SecretText::new(text.into()).and_then(|text| text.signing_key()).map(|key| key.len());
+        let of = |length: usize| STANDARD.encode(vec![7; length]);
+        assert_eq!(key(&format!("whsec_{}", of(24))), Some(24));
+        assert_eq!(key(&of(64)), Some(64));
+        for bad in ["a passphrase".to_owned(), of(23), of(65), format!("whsk_{}", of(32)), "whsec_".into()] {
+            assert_eq!(key(&bad), None, "{bad}");
+        }
     }
 
     #[test]

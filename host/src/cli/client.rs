@@ -15,6 +15,8 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(70);
 /// The most an answer that is JSON may have; a full page of events is a few hundred KiB.
 const ANSWER_MAX: usize = 16 << 20;
+/// The same with an event's body in it, in base64.
+const LARGE_MAX: usize = 64 << 20;
 
 /// Where the admin listener is, and what to show it.
 #[derive(Debug, clap::Args)]
@@ -77,11 +79,16 @@ impl Client {
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.json(self.send(Method::GET, path, Bytes::new()).await?).await
+        self.json(self.send(Method::GET, path, Bytes::new()).await?, ANSWER_MAX).await
+    }
+
+    /// JSON with an event's body in it.
+    pub(super) async fn get_large(&self, path: &str) -> Result<Value, ClientError> {
+        self.json(self.send(Method::GET, path, Bytes::new()).await?, LARGE_MAX).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.json(self.send(Method::POST, path, body.to_string().into()).await?).await
+        self.json(self.send(Method::POST, path, body.to_string().into()).await?, ANSWER_MAX).await
     }
 
     /// A body that is not JSON, as it comes.
@@ -90,7 +97,7 @@ impl Client {
         if response.status().is_success() {
             return Ok(response.into_body());
         }
-        match self.json(response).await {
+        match self.json(response, ANSWER_MAX).await {
             Ok(_) => Err(ClientError::Failed("the answer is neither a body nor an error".into())),
             Err(error) => Err(error),
         }
@@ -128,9 +135,9 @@ impl Client {
         ClientError::Failed(format!("{url}: {why}\nis tollgate running, and is this its admin listener? (--admin URL)"))
     }
 
-    async fn json(&self, response: http::Response<Incoming>) -> Result<Value, ClientError> {
+    async fn json(&self, response: http::Response<Incoming>, most: usize) -> Result<Value, ClientError> {
         let status = response.status();
-        let body = tokio::time::timeout(PATIENCE, Limited::new(response.into_body(), ANSWER_MAX).collect()).await;
+        let body = tokio::time::timeout(PATIENCE, Limited::new(response.into_body(), most).collect()).await;
         let body = body.map_err(|_elapsed| self.failed("its answer does not end"))?;
         let body = body.map_err(|error| self.failed(error))?.to_bytes();
         let value: Value = serde_json::from_slice(&body)

@@ -1,5 +1,8 @@
 //! `tollgate events`: the webhook log and its dead letters, through the admin API.
 
+mod transfer;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,9 +54,28 @@ enum Command {
         json: bool,
     },
     /// Deliver again what was delivered, is dead, parked or dropped
-    Replay(Change),
+    Replay {
+        #[command(flatten)]
+        change: Change,
+        /// Only what today's verifier accepts, with the clock and the secrets of the time it was received
+        #[arg(long)]
+        verify: bool,
+    },
     /// Let go what is due, dead or parked
     Drop(Change),
+    /// Write events with their bodies, one JSON object a line, oldest first; without what is redacted
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        /// Where to; standard output when not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Keep events that were exported; those that are here stay as they are
+    Import {
+        /// Where from; standard input when not given
+        file: Option<PathBuf>,
+    },
 }
 
 /// One event, or all that a filter finds.
@@ -141,8 +163,10 @@ async fn execute(client: &Client, command: Command) -> Result<(), ClientError> {
             let event = client.get(&format!("/api/events/{}", escaped(&id))).await?;
             terminal::say(if json { format!("{event:#}\n") } else { life(&event) })?;
         }
-        Command::Replay(change) => return alter(client, "replay", change).await,
-        Command::Drop(change) => return alter(client, "drop", change).await,
+        Command::Replay { change, verify } => return alter(client, "replay", change, verify).await,
+        Command::Drop(change) => return alter(client, "drop", change, false).await,
+        Command::Export { filter, out } => return transfer::export(client, &filter, out).await,
+        Command::Import { file } => return transfer::import(client, file).await,
     }
     Ok(())
 }
@@ -164,20 +188,21 @@ fn escaped(text: &str) -> String {
     text.bytes().map(one).collect()
 }
 
-async fn alter(client: &Client, action: &str, change: Change) -> Result<(), ClientError> {
+async fn alter(client: &Client, action: &str, change: Change, verify: bool) -> Result<(), ClientError> {
+    let mut said = if verify { json!({ "verify": true }) } else { json!({}) };
     let fields = change.filter.fields();
     match (change.id, fields.is_empty()) {
         (Some(id), true) => {
-            let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &json!({})).await?;
+            let done = client.post(&format!("/api/events/{}/{action}", escaped(&id)), &said).await?;
             let count = done.as_object().and_then(|done| done.values().next()).and_then(Value::as_u64).unwrap_or(0);
             Ok(terminal::say(format!("{}\n", told(action, count)))?)
         }
         (None, false) => {
             let filter: Map<String, Value> =
                 fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-            let started = client
-                .post(&format!("/api/events/{action}"), &json!({ "filter": filter, "pace": change.pace }))
-                .await?;
+            said["filter"] = filter.into();
+            said["pace"] = change.pace.into();
+            let started = client.post(&format!("/api/events/{action}"), &said).await?;
             let job = started["job"].as_str().unwrap_or_default().to_owned();
             follow(client, action, &job).await
         }
@@ -203,7 +228,9 @@ async fn follow(client: &Client, action: &str, job: &str) -> Result<(), ClientEr
         progress.tick();
         if seen["done"].as_bool() == Some(true) {
             progress.finish_and_clear();
-            terminal::say(format!("{}\n", told(action, changed)))?;
+            let refused = seen["refused"].as_u64().filter(|refused| *refused > 0);
+            let refused = refused.map_or_else(String::new, |refused| format!("; {refused} do not verify"));
+            terminal::say(format!("{}{refused}\n", told(action, changed)))?;
             return match seen["error"].as_str() {
                 Some(error) => Err(ClientError::Failed(error.to_owned())),
                 None => Ok(()),

@@ -9,4 +9,5 @@ pub mod explain;
 pub mod plugin;
 pub mod plugin_build;
 pub mod run;
+pub mod store;
 mod terminal;

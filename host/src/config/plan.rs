@@ -623,6 +623,8 @@ pub struct Webhook {
     pub secrets: BTreeMap<String, SecretName>,
     /// The plugin's settings.
     pub options: serde_json::Map<String, serde_json::Value>,
+    /// Whether the sender waits for the product.
+    pub mode: Mode,
     /// The most a body may have.
     pub max_body: ByteSize,
     /// How far a signed timestamp may be off.
@@ -631,12 +633,34 @@ pub struct Webhook {
     pub duplicates: Option<Duration>,
     /// Where deliveries go instead of the request's own path and query.
     pub deliver_path: Option<String>,
+    /// What keeps events in line; `None` is nothing.
+    pub order_by: Option<OrderBy>,
     /// The gateway's own 2xx, unless the plugin says otherwise.
     pub answer: Option<FixedAnswer>,
     /// What a refused signature answers.
     pub refuse_status: StatusCode,
     /// How deliveries are retried.
     pub retry: Arc<Retry>,
+}
+
+/// `mode` of a webhook route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Kept, acknowledged, delivered behind the sender's back.
+    Durable,
+    /// Forwarded while the sender waits.
+    Sync,
+}
+
+/// `order_by`: events of one route with the same key reach a product in the order they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderBy {
+    /// The key that the verifier returns.
+    Plugin,
+    /// The first value of this field.
+    Header(HeaderName),
+    /// What is at this JSON Pointer (RFC 6901) in the body.
+    Pointer(String),
 }
 
 /// How far a signed timestamp may be off.

@@ -21,7 +21,11 @@ pub fn resolve(plan: &Plan, env: &dyn Fn(&str) -> Option<OsString>) -> Result<BT
     let mut problems = Vec::new();
     let mut secrets = BTreeMap::new();
     for (name, secret) in &plan.secrets {
-        let values: Vec<_> = secret.values.iter().map(|source| value(plan, source, env)).collect();
+        let signs = plan.products.values().any(|product| product.sign.as_ref() == Some(name));
+        let read = |source| {
+            value(plan, source, env).and_then(|value| if signs { signing(plan, source, value) } else { Ok(value) })
+        };
+        let values: Vec<_> = secret.values.iter().map(read).collect();
         let (good, bad): (Vec<_>, Vec<_>) = values.into_iter().partition(Result::is_ok);
         problems.extend(bad.into_iter().filter_map(Result::err));
         let values = good.into_iter().filter_map(Result::ok).collect();
@@ -62,6 +66,15 @@ fn value(plan: &Plan, source: &SecretSource, env: &dyn Fn(&str) -> Option<OsStri
     };
     let text = SecretText::new(bytes).ok_or_else(|| problem(format!("{what} is empty")))?;
     Ok(SecretValue { text, until: source.until })
+}
+
+/// A value that products check signatures with must be one that their libraries take.
+fn signing(plan: &Plan, source: &SecretSource, value: SecretValue) -> Result<SecretValue, Problem> {
+    if value.text.signing_key().is_some() {
+        return Ok(value);
+    }
+    let problem = plan.source.problem(source.at, "a product's `sign` expects a Standard Webhooks secret here");
+    Err(problem.help("whsec_ and the base64 of 24 to 64 random bytes: echo whsec_$(openssl rand -base64 32)"))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::echo;
+use super::headers::{is_framed_once, strip_hop_by_hop};
 use super::silence::Silence;
 use crate::config::plan::HostPolicy;
 use crate::gateway::product::{Backend, Product};
@@ -53,4 +54,17 @@ pub async fn send(
     };
     let response = upstream.send(request, &sending).await?;
     Ok(response.map(|body| Body::received(body, Silence::new(patience.idle, patience.deadline))))
+}
+
+/// A product's response as the client gets it: nothing of the connection it came over, and one way to read where it ends.
+pub fn returned(mut response: Response<Body>) -> Result<Response<Body>, UpstreamError> {
+    if !is_framed_once(response.headers()) {
+        return Err(UpstreamError::Protocol);
+    }
+    strip_hop_by_hop(response.headers_mut());
+    if response.status() == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response)
 }

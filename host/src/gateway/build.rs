@@ -45,6 +45,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
             backend,
             host: product.host.clone(),
             timeouts: product.timeouts.clone(),
+            sign: product.sign.as_ref().and_then(|secret| ground.secrets.get(secret).cloned()),
             delivery: product.delivery.clone(),
             metrics: ground.metrics.product(name.as_str()),
         };

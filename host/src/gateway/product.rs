@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::names::ProductName;
+use crate::base::secret::Secret;
 use crate::config::plan::{Delivery, HostPolicy, Timeouts};
 use crate::telemetry::product::ProductMetrics;
 use crate::upstream::Upstream;
@@ -18,6 +19,8 @@ pub struct Product {
     pub host: HostPolicy,
     /// Resolved against the gateway's.
     pub timeouts: Timeouts,
+    /// Signs what webhook routes send to it (Standard Webhooks).
+    pub sign: Option<Secret>,
     /// How webhook deliveries are paced.
     pub delivery: Delivery,
     /// What is counted.

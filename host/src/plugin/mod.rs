@@ -25,4 +25,5 @@ mod state;
 mod wasi;
 mod watch;
 
+pub(crate) use json::scalar_at as json_scalar;
 pub use state::Roles;

@@ -11,12 +11,11 @@ use crate::exchange::backend::{self, Patience};
 use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
 use crate::exchange::expect::Wanted;
-use crate::exchange::headers::{add_forwarded, is_framed_once, join_cookies, strip_hop_by_hop};
+use crate::exchange::headers::{add_forwarded, join_cookies};
 use crate::exchange::identity::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::exchange::silence::Silence;
 use crate::gateway::product::{Backend, Product};
 use crate::telemetry::labels::Protocol;
-use crate::upstream::error::UpstreamError;
 
 /// Forwards `request` to `product` and its response back.
 pub async fn forward(
@@ -84,18 +83,11 @@ fn expectation(
 
 /// The response as the client gets it.
 fn returned(
-    mut response: Response<Body>,
+    response: Response<Body>,
     version: Version,
     wanted: Option<&Wanted>,
 ) -> Result<Response<Body>, RequestError> {
-    if !is_framed_once(response.headers()) {
-        return Err(UpstreamError::Protocol.into());
-    }
-    strip_hop_by_hop(response.headers_mut());
-    if response.status() == StatusCode::NO_CONTENT {
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    *response.version_mut() = Version::HTTP_11;
+    let mut response = backend::returned(response)?;
     let Some(unwanted) = wanted.and_then(Wanted::answered) else { return Ok(response) };
     if version == Version::HTTP_11 {
         // Whether the client sends its body now or not is its choice, so nothing may come after it.

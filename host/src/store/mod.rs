@@ -336,6 +336,52 @@ pub struct Swept {
     pub duplicates: u64,
 }
 
+/// A delivery as it stands, on its way from one store to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Where it goes.
+    pub product: ProductName,
+    /// Where it stands. A leased one becomes due.
+    pub state: DeliveryState,
+    /// When it is due, while due; at once when it does not say.
+    pub due: Option<Timestamp>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Replays so far.
+    pub replays: u32,
+    /// Why the last attempt failed, or why it is dead or parked.
+    pub reason: Option<String>,
+    /// When its state last changed.
+    pub changed: Timestamp,
+    /// What is known of its attempts.
+    pub history: Vec<Attempt>,
+}
+
+/// A duplicate key that counts for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The key.
+    pub key: Digest,
+    /// The event that carried it.
+    pub event: EventId,
+    /// It counts until then.
+    pub until: Timestamp,
+}
+
+/// What became of the wish to hold a duplicate key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// Held for the asker, who ends it with [`EventStore::conclude`].
+    Held,
+    /// Somebody else holds it, until this time at the latest.
+    InProgress {
+        /// When their hold runs out.
+        until: Timestamp,
+    },
+    /// The event with this id carried it.
+    Duplicate(EventId),
+}
+
 /// Why the store could not do it. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
@@ -374,6 +420,22 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// commit, and the answer comes after that commit is on disk.
     fn accept(&self, now: Timestamp, event: NewEvent) -> Pending<'_, Accepted>;
 
+    /// Keeps an event of another store with its deliveries as they stand (`event.products` is not asked; at least one),
+    /// unless an event with its id is there: then it is `false` and nothing changed. Its duplicate key is remembered
+    /// unless another event is known by it. The schedule of what is due starts again. Events restored one after the other
+    /// are in line in that order.
+    fn restore(&self, now: Timestamp, event: NewEvent, deliveries: Vec<Restored>) -> Pending<'_, bool>;
+
+    /// Holds a duplicate key for the event `id` for `hold`, unless it is known or somebody else holds it. A hold that ran
+    /// out counts for nothing, and one that is not concluded may be forgotten with its process; every gateway on the same
+    /// store sees it while it lasts. [`accept`](Self::accept) does not ask holds: an event is rather taken twice than lost.
+    fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation>;
+
+    /// Ends the hold that `id` has on `key`: with a time, the key is known as that of `id` until then, on disk when this
+    /// returns; without one it is free again. `false` when the hold had run out and the key is somebody else's, held or
+    /// known: then nothing changed.
+    fn conclude(&self, now: Timestamp, key: Digest, id: EventId, known: Option<Timestamp>) -> Pending<'_, bool>;
+
     /// Leases due deliveries, longest due first, at most as many per product as `room` says, for `hold`.
     /// A lease that ran out counts as due.
     fn claim<'a>(&'a self, now: Timestamp, room: &'a [(ProductName, u32)], hold: Duration) -> Pending<'a, Vec<Lease>>;
@@ -405,6 +467,13 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Lets unfinished and dead deliveries go (due, dead, parked → dropped), at most `limit`. Their duplicate keys
     /// stay. Returns how many.
     fn drop_deliveries<'a>(&'a self, now: Timestamp, filter: &'a Filter, limit: u32) -> Pending<'a, u64>;
+
+    /// Events in the order they were accepted, at most `limit`, from behind the one that a walk last came to (0 begins), each
+    /// with its place.
+    fn walk(&self, after: i64, limit: u32) -> Pending<'_, Vec<(i64, EventId)>>;
+
+    /// Known duplicate keys in their own order, at most `limit`, from behind `after`.
+    fn known_keys(&self, after: Option<Digest>, limit: u32) -> Pending<'_, Vec<KnownKey>>;
 
     /// Counts for metrics.
     fn stats(&self) -> Pending<'_, Stats>;

@@ -200,6 +200,8 @@ labels!(
         PluginFault = "plugin_fault",
         /// The store is full or failing, or too much is coming in.
         Store = "store",
+        /// Verified and forwarded, and the product did not answer (`mode = "sync"`).
+        Upstream = "upstream",
     }
 );
 

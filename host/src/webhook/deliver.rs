@@ -1,6 +1,5 @@
 //! One attempt to deliver one event to one product.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,8 +8,8 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::redact;
 use super::retry::{self, Attempted};
+use super::{parcel, sign};
 use crate::base::clock::Clock;
 use crate::config::plan::{HostPolicy, Rewrite};
 use crate::gateway::product::{Backend, Product};
@@ -22,6 +21,9 @@ use crate::upstream::{Sending, Upstream};
 
 /// The most of an answer that is read so that its connection can be used again.
 const DRAIN_MAX: usize = 64 * 1024;
+
+/// With `disable` a product says that it wants no more attempts.
+const DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 
 /// How long an answer's body may take to come.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
@@ -65,10 +67,15 @@ pub async fn attempt(lease: &Lease, product: &Product, terms: &Terms<'_>, clock:
         Backend::Upstream(upstream) => upstream,
         Backend::Echo => return Ok(echo(lease)),
     };
-    let request = match request(lease, terms) {
+    let mut request = match request(lease, terms) {
         Ok(request) => request,
         Err(error) => return Ok(failed(format!("the event cannot be sent as a request: {error}"))),
     };
+    if let Some(secret) = &product.sign
+        && let Err(error) = sign::sign(request.headers_mut(), secret, lease.event.id, clock.now(), &lease.body).await
+    {
+        return Ok(failed(format!("the event is not sent: {error}")));
+    }
     exchange(upstream, request, product, terms, clock).await
 }
 
@@ -99,10 +106,11 @@ async fn exchange(
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(header::RETRY_AFTER).and_then(|value| retry::retry_after(clock.now(), value.as_bytes()));
-    // The product has decided; a body that does not end changes nothing of that.
-    let answer = tokio::time::timeout(ANSWER_WAIT, first_bytes(response.into_body())).await.unwrap_or_default();
+    let unwanted =
+        response.headers().get(DELIVERY).is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"disable"));
+    let answer = first_bytes(response.into_body()).await;
     Ok(Reached {
-        attempted: Attempted::Answered { status, retry_after },
+        attempted: Attempted::Answered { status, retry_after, unwanted },
         status: Some(status),
         error: (!(200..300).contains(&status)).then(|| format!("the product answered {status}")),
         answer,
@@ -120,41 +128,40 @@ fn failed(error: String) -> Reached {
 /// The built-in product takes everything.
 fn echo(lease: &Lease) -> Reached {
     let text = format!("{} {} bytes", lease.event.id, lease.body.length());
-    let attempted = Attempted::Answered { status: 200, retry_after: None };
+    let attempted = Attempted::Answered { status: 200, retry_after: None, unwanted: false };
     Reached { attempted, status: Some(200), error: None, answer: text.into() }
 }
 
-/// Reads the answer to its end while that is short. A status that came with a broken body still counts.
+/// Reads the answer to its end while that is short and soon; gives back its beginning. A status that came with a broken
+/// body still counts.
 async fn first_bytes<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Bytes {
     let (mut kept, mut read) = (BytesMut::new(), 0);
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        read += data.len();
-        let room = ANSWER_MAX.saturating_sub(kept.len()).min(data.len());
-        kept.extend_from_slice(&data[..room]);
-        if read > DRAIN_MAX {
-            break;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
+            read += data.len();
+            let room = ANSWER_MAX.saturating_sub(kept.len()).min(data.len());
+            kept.extend_from_slice(&data[..room]);
+            if read > DRAIN_MAX {
+                break;
+            }
         }
-    }
+    };
+    // The product has decided; a body that does not end changes nothing of that.
+    let _in_time = tokio::time::timeout(ANSWER_WAIT, reading).await;
     kept.freeze()
 }
 
 fn request(lease: &Lease, terms: &Terms<'_>) -> Result<Request<Outgoing>, http::Error> {
     let event = &lease.event;
-    let target = terms.path.map_or_else(|| target(&event.head, terms.rewrite, &event.redacted), str::to_owned);
+    let own = || parcel::target(&event.head.path, &event.head.target, terms.rewrite, &event.redacted);
+    let target = terms.path.map_or_else(own, str::to_owned);
     let mut request = Request::builder()
         .method(Method::from_bytes(event.head.method.as_bytes())?)
         .uri(target)
         .body(Outgoing::payload(&lease.body))?;
     *request.headers_mut() = headers(lease);
     Ok(request)
-}
-
-/// The normal path, rewritten, and the query as it came, without parameters that carry a secret.
-fn target(head: &Head, rewrite: Option<&Rewrite>, redacted: &[String]) -> String {
-    let path = rewrite.map_or(Cow::Borrowed(head.path.as_str()), |rewrite| rewrite.apply(&head.path));
-    let query = head.target.split_once('?').and_then(|(_, query)| redact::query(query, redacted));
-    query.map_or_else(|| path.to_string(), |query| format!("{path}?{query}"))
 }
 
 /// The provider's fields, in order, less those that end here; then ours.
@@ -165,8 +172,7 @@ fn headers(lease: &Lease) -> HeaderMap {
         let ends_here = ENDS_HERE.contains(&name.as_str())
             || of_the_last_hop(&event.head, name)
             || event.redacted.iter().any(|redacted| redacted == name);
-        let ours = name.starts_with("tollgate-") || name == "traceparent" || name == "tracestate";
-        if ends_here || ours {
+        if ends_here || parcel::is_ours(name) {
             continue;
         }
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
@@ -199,7 +205,7 @@ fn of_the_last_hop(head: &Head, name: &str) -> bool {
 }
 
 /// Fields of the provider's request that mean nothing, or too much, to the product.
-const ENDS_HERE: [&str; 16] = [
+const ENDS_HERE: [&str; 15] = [
     "host",
     "cookie",
     "authorization",
@@ -215,7 +221,6 @@ const ENDS_HERE: [&str; 16] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-request-id",
 ];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Taking webhooks in: receive, verify, judge freshness, and have the store keep it; the sender hears 2xx only after that
-//! is on disk.
+//! is on disk. In sync mode the product answers instead (`forward`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,12 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::body::{self, Held};
-use super::redact;
+use super::{order, redact};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::payload::Payload;
+use crate::config::plan::Mode;
 use crate::exchange::Exchange;
 use crate::exchange::body::{Body, Upload, check_declared};
 use crate::exchange::error::RequestError;
@@ -30,13 +32,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What taking webhooks in needs.
 #[derive(Debug)]
 pub struct Webhooks {
-    store: Arc<dyn EventStore>,
-    clock: Clock,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) clock: Clock,
     held: Held,
 }
 
 /// What became of a request, and what is answered.
-type Taken = (WebhookOutcome, Response<Body>);
+pub(super) type Taken = (WebhookOutcome, Response<Body>);
 
 impl Webhooks {
     /// Keeps events in `store`.
@@ -73,25 +75,26 @@ impl Webhooks {
         let mut share = self.held.share(exchange.gateway.limits.intake_bytes.0);
         let body = self.body(exchange, intake, &head.headers, incoming, &mut share).await?;
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let view = Arc::new(view(exchange, intake, &head, target));
         let now = self.clock.now();
-        let called = intake.verifier.verify(view, body.clone(), now).await;
+        let arrived = Arrived { exchange, intake, head: &head, target, now };
+        let called = intake.verifier.verify(Arc::new(arrived.view()), body.clone(), now).await;
         drop(share);
         intake.called(&called);
         match called.result {
-            Ok(Verdict::Accept(verified)) if verified.is_fresh(now, intake.plan.tolerance) => {
-                self.keep(exchange, intake, &head, target, body, verified, now).await
-            }
+            Ok(Verdict::Accept(verified)) if verified.is_fresh(now, intake.plan.tolerance) => match intake.plan.mode {
+                Mode::Durable => self.keep(&arrived, body, verified).await,
+                Mode::Sync => self.forward(&arrived, body, verified).await,
+            },
             Ok(Verdict::Accept(_)) => {
-                note(exchange, intake, WebhookOutcome::Stale, "stale", None);
+                arrived.note(WebhookOutcome::Stale, "stale", None);
                 Err(RequestError::Stale { status: intake.plan.refuse_status })
             }
             Ok(Verdict::Refuse(refusal)) => {
-                note(exchange, intake, WebhookOutcome::Signature, &refusal.code, refusal.detail.as_deref());
+                arrived.note(WebhookOutcome::Signature, &refusal.code, refusal.detail.as_deref());
                 Err(RequestError::Signature { status: intake.plan.refuse_status })
             }
             Ok(Verdict::Respond(reply)) => {
-                note(exchange, intake, WebhookOutcome::Handshake, "handshake", None);
+                arrived.note(WebhookOutcome::Handshake, "handshake", None);
                 Ok((WebhookOutcome::Handshake, replied(reply)))
             }
             Err(fault) => {
@@ -116,22 +119,8 @@ impl Webhooks {
         body::receive(&mut upload, share, self.store.spill_directory()).await
     }
 
-    #[allow(clippy::too_many_arguments)]
-    async fn keep(
-        &self,
-        exchange: &Exchange,
-        intake: &Intake,
-        head: &request::Parts,
-        target: &str,
-        body: Payload,
-        verified: Verified,
-        now: Timestamp,
-    ) -> Result<Taken, RequestError> {
-        let duplicate = match (&verified.sameness, intake.plan.duplicates) {
-            (Some(sameness), Some(window)) => Some((sameness.key(intake.route.as_str()), now.after(window))),
-            _ => None,
-        };
-        let query = target.split_once('?').map(|(_, query)| query);
+    async fn keep(&self, arrived: &Arrived<'_>, body: Payload, verified: Verified) -> Result<Taken, RequestError> {
+        let Arrived { exchange, intake, head, now, .. } = *arrived;
         let event = NewEvent {
             id: EventId::new(now),
             route: intake.route.clone(),
@@ -139,13 +128,13 @@ impl Webhooks {
             received: now,
             request_id: exchange.id.as_str().to_owned(),
             traceparent: exchange.trace.field().to_str().ok().map(str::to_owned),
-            redacted: redact::names(&head.headers, query, intake.verifier.roles(), now),
-            head: kept_head(exchange, head, target),
+            redacted: arrived.redacted(),
+            head: arrived.kept_head(),
+            order_key: order::key(intake.plan.order_by.as_ref(), &head.headers, &body, &verified).await,
+            duplicate: arrived.duplicate_key(&verified),
             body,
             identity: verified.identity,
             kind: verified.kind,
-            order_key: None,
-            duplicate,
             products: vec![intake.product.name.clone()],
         };
         let (kind, size) = (event.kind.clone(), event.body.length());
@@ -155,15 +144,86 @@ impl Webhooks {
             Accepted::Duplicate(id) => (WebhookOutcome::Duplicate, id, "duplicate"),
         };
         tracing::info!(request_id = %exchange.id, event = %id, route = %intake.route, product = %intake.product.name, kind, size, "{status}");
-        Ok((outcome, acknowledged(intake, verified.acknowledge, id, status)))
+        Ok((outcome, acknowledged(intake, verified.acknowledge, StatusCode::ACCEPTED, id, status)))
     }
 }
 
-/// What is answered to an event that is kept: what the route says, else what the plugin says, else which event it is.
-fn acknowledged(intake: &Intake, plugin: Option<Reply>, id: EventId, status: &str) -> Response<Body> {
+/// A request whose body is here.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) intake: &'a Intake,
+    pub(super) head: &'a request::Parts,
+    /// Path and query as received.
+    pub(super) target: &'a str,
+    pub(super) now: Timestamp,
+}
+
+impl Arrived<'_> {
+    /// The key by which a copy is known, and until when.
+    pub(super) fn duplicate_key(&self, verified: &Verified) -> Option<(Digest, Timestamp)> {
+        let (sameness, window) = (verified.sameness.as_ref()?, self.intake.plan.duplicates?);
+        Some((sameness.key(self.intake.route.as_str()), self.now.after(window)))
+    }
+
+    /// What of it may be neither shown nor passed on.
+    pub(super) fn redacted(&self) -> Vec<String> {
+        let query = self.target.split_once('?').map(|(_, query)| query);
+        redact::names(&self.head.headers, query, self.intake.verifier.roles(), self.now)
+    }
+
+    fn view(&self) -> RequestView {
+        let Self { exchange, intake, head, target, .. } = self;
+        RequestView {
+            id: exchange.id.as_str().to_owned(),
+            route: intake.route.to_string(),
+            product: intake.product.name.to_string(),
+            protocol: Protocol::Webhook,
+            method: head.method.as_str().to_owned(),
+            scheme: exchange.peer.scheme().to_owned(),
+            authority: exchange.authority.to_string(),
+            path: exchange.path.to_string(),
+            target: (*target).to_owned(),
+            headers: head.headers.clone(),
+            client: exchange.peer.client.to_string(),
+            event_type: None,
+        }
+    }
+
+    fn kept_head(&self) -> Head {
+        let Self { exchange, head, target, .. } = self;
+        let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()))
+        };
+        Head {
+            method: head.method.as_str().to_owned(),
+            scheme: exchange.peer.scheme().to_owned(),
+            authority: exchange.authority.to_string(),
+            target: (*target).to_owned(),
+            path: exchange.path.to_string(),
+            headers: head.headers.iter().map(field).collect(),
+            client: exchange.peer.client.to_string(),
+        }
+    }
+
+    fn note(&self, outcome: WebhookOutcome, code: &str, detail: Option<&str>) {
+        let Self { exchange, intake, .. } = self;
+        tracing::info!(request_id = %exchange.id, route = %intake.route, provider = %intake.verifier.name(), %outcome, code, detail, "webhook");
+    }
+}
+
+/// What is answered to an event that is known: what the route says, else what the plugin says, else which event it is,
+/// with the status `own`.
+pub(super) fn acknowledged(
+    intake: &Intake,
+    plugin: Option<Reply>,
+    own: StatusCode,
+    id: EventId,
+    status: &str,
+) -> Response<Body> {
     let own = || {
         let body = json!({ "id": id.to_string(), "status": status }).to_string();
-        with_body(StatusCode::ACCEPTED, Some(HeaderValue::from_static("application/json")), body)
+        with_body(own, Some(HeaderValue::from_static("application/json")), body)
     };
     match (&intake.plan.answer, plugin) {
         (Some(answer), _) => match &answer.body {
@@ -197,45 +257,9 @@ fn replied(reply: Reply) -> Response<Body> {
     response
 }
 
-fn view(exchange: &Exchange, intake: &Intake, head: &request::Parts, target: &str) -> RequestView {
-    RequestView {
-        id: exchange.id.as_str().to_owned(),
-        route: intake.route.to_string(),
-        product: intake.product.name.to_string(),
-        protocol: Protocol::Webhook,
-        method: head.method.as_str().to_owned(),
-        scheme: exchange.peer.scheme().to_owned(),
-        authority: exchange.authority.to_string(),
-        path: exchange.path.to_string(),
-        target: target.to_owned(),
-        headers: head.headers.clone(),
-        client: exchange.peer.client.to_string(),
-        event_type: None,
-    }
-}
-
-fn kept_head(exchange: &Exchange, head: &request::Parts, target: &str) -> Head {
-    let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
-        (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()))
-    };
-    Head {
-        method: head.method.as_str().to_owned(),
-        scheme: exchange.peer.scheme().to_owned(),
-        authority: exchange.authority.to_string(),
-        target: target.to_owned(),
-        path: exchange.path.to_string(),
-        headers: head.headers.iter().map(field).collect(),
-        client: exchange.peer.client.to_string(),
-    }
-}
-
-fn not_kept(exchange: &Exchange, intake: &Intake, error: &StoreError) -> RequestError {
+pub(super) fn not_kept(exchange: &Exchange, intake: &Intake, error: &StoreError) -> RequestError {
     tracing::error!(request_id = %exchange.id, route = %intake.route, %error, "a verified webhook is not kept");
     RequestError::Store { retry_after: RETRY_AFTER }
-}
-
-fn note(exchange: &Exchange, intake: &Intake, outcome: WebhookOutcome, code: &str, detail: Option<&str>) {
-    tracing::info!(request_id = %exchange.id, route = %intake.route, provider = %intake.verifier.name(), %outcome, code, detail, "webhook");
 }
 
 fn outcome_of(error: &RequestError) -> WebhookOutcome {
@@ -247,7 +271,8 @@ fn outcome_of(error: &RequestError) -> WebhookOutcome {
         RequestError::Method(_) => WebhookOutcome::Method,
         RequestError::RateLimited { .. } => WebhookOutcome::RateLimited,
         RequestError::PluginFault => WebhookOutcome::PluginFault,
-        RequestError::Store { .. } | RequestError::Internal | RequestError::Upstream(_) => WebhookOutcome::Store,
+        RequestError::Store { .. } | RequestError::Internal => WebhookOutcome::Store,
+        RequestError::Upstream(_) => WebhookOutcome::Upstream,
         RequestError::Incomplete
         | RequestError::HeadTimeout
         | RequestError::BodyTimeout

@@ -14,6 +14,8 @@ pub enum Attempted {
         status: u16,
         /// And asked to be left alone for so long.
         retry_after: Option<Duration>,
+        /// And said that it wants no more of this event (`webhook-delivery: disable`).
+        unwanted: bool,
     },
     /// It did not: no connection, a broken one, or no answer in time.
     Failed,
@@ -35,6 +37,8 @@ pub enum Next {
 pub enum Why {
     /// The product answered 410.
     Gone,
+    /// The product said that it wants no more of it.
+    Unwanted,
     /// The product keeps answering something that will not change.
     Rejected,
     /// The schedule is at its end.
@@ -46,6 +50,7 @@ impl Why {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gone => "the product answered 410 Gone",
+            Self::Unwanted => "the product answered webhook-delivery: disable",
             Self::Rejected => "the product rejected it",
             Self::Exhausted => "every attempt of the schedule failed",
         }
@@ -58,7 +63,8 @@ pub fn decide(now: Timestamp, attempt: u32, attempted: Attempted, policy: &Retry
     let (tries, wish) = match attempted {
         Attempted::Answered { status: 200..=299, .. } => return Next::Delivered,
         Attempted::Answered { status: 410, .. } => return Next::Dead(Why::Gone),
-        Attempted::Answered { status: 408 | 425 | 429 | 500.., retry_after } => (None, retry_after),
+        Attempted::Answered { unwanted: true, .. } => return Next::Dead(Why::Unwanted),
+        Attempted::Answered { status: 408 | 425 | 429 | 500.., retry_after, .. } => (None, retry_after),
         Attempted::Answered { retry_after, .. } => (Some(policy.rejected_tries), retry_after),
         Attempted::Failed => (None, None),
     };
@@ -100,7 +106,7 @@ mod tests {
     }
 
     fn answered(status: u16) -> Attempted {
-        Attempted::Answered { status, retry_after: None }
+        Attempted::Answered { status, retry_after: None, unwanted: false }
     }
 
     fn after(seconds: u64) -> Next {
@@ -130,6 +136,15 @@ mod tests {
     }
 
     #[test]
+    fn a_product_that_wants_no_more_of_it_gets_no_more_unless_it_took_it() {
+        let unwanted = |status| Attempted::Answered { status, retry_after: None, unwanted: true };
+        for status in [302, 400, 429, 503] {
+            assert_eq!(decide(NOW, 1, unwanted(status), &policy(), 0.0), Next::Dead(Why::Unwanted), "{status}");
+        }
+        assert_eq!(decide(NOW, 1, unwanted(200), &policy(), 0.0), Next::Delivered);
+    }
+
+    #[test]
     fn a_4xx_that_will_not_change_is_tried_a_few_times() {
         for status in [301, 302, 400, 401, 404, 422] {
             assert_eq!(decide(NOW, 1, answered(status), &policy(), 0.0), after(5), "{status}");
@@ -145,7 +160,11 @@ mod tests {
 
     #[test]
     fn a_429_waits_for_retry_after_but_not_beyond_the_cap() {
-        let asks = |seconds| Attempted::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
+        let asks = |seconds| Attempted::Answered {
+            status: 429,
+            retry_after: Some(Duration::from_secs(seconds)),
+            unwanted: false,
+        };
         assert_eq!(decide(NOW, 1, asks(60), &policy(), 0.0), after(60));
         assert_eq!(decide(NOW, 1, asks(1), &policy(), 0.0), after(5), "a shorter wish does not shorten the delay");
         assert_eq!(decide(NOW, 1, asks(6_000), &policy(), 0.0), after(600));

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::deliver::{self, Paused, Reached, Terms};
+use super::pace::Pace;
 use super::retry::{self, Next};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::drain::Drain;
@@ -53,8 +54,9 @@ impl Worker {
         let mut running = Running::default();
         while !drain.started() {
             let gateway = self.current.load();
+            running.keep_pace(&gateway);
             // Before the look, so that a breaker that closes during it is not missed.
-            let paused = paused_until(&gateway);
+            let paused = paused_until(&gateway).into_iter().chain(running.paced_until()).min();
             let found = self.claim(&gateway, &running).await;
             let idle = match found {
                 Ok(leases) if leases.is_empty() => self.next_due(&gateway, &running).await,
@@ -242,25 +244,49 @@ fn longest_attempt(gateway: &Gateway) -> Duration {
 struct Running {
     tasks: JoinSet<ProductName>,
     products: BTreeMap<ProductName, u32>,
+    /// Of the products that have a rate.
+    paces: BTreeMap<ProductName, Pace>,
     by_task: BTreeMap<tokio::task::Id, ProductName>,
 }
 
 impl Running {
     fn start(&mut self, product: ProductName, attempt: impl Future<Output = ProductName> + Send + 'static) {
         *self.products.entry(product.clone()).or_default() += 1;
+        if let Some(pace) = self.paces.get_mut(&product) {
+            pace.spend(Instant::now());
+        }
         let task = self.tasks.spawn(attempt);
         self.by_task.insert(task.id(), product);
     }
 
+    /// Takes the rates that hold now, and keeps what is left of them.
+    fn keep_pace(&mut self, gateway: &Gateway) {
+        let now = Instant::now();
+        let paced = gateway.products.values().filter_map(|product| {
+            let rate = product.delivery.rate?;
+            let pace = self.paces.get(&product.name).map_or_else(|| Pace::new(rate, now), |pace| pace.at_rate(rate));
+            Some((product.name.clone(), pace))
+        });
+        self.paces = paced.collect();
+    }
+
+    /// When the first of the products that had their share may have more.
+    fn paced_until(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.paces.values().filter_map(|pace| pace.next(now)).min()
+    }
+
     /// How many more attempts each product may have.
     fn room(&self, gateway: &Gateway) -> Vec<(ProductName, u32)> {
+        let now = Instant::now();
         let left = |product: &Product| {
             let most = match breaker(product) {
                 Room::All => product.delivery.concurrency,
                 Room::One => 1,
                 Room::None(_) => 0,
             };
-            most.saturating_sub(self.products.get(&product.name).copied().unwrap_or(0)).min(CLAIM_MAX)
+            let paced = self.paces.get(&product.name).map_or(CLAIM_MAX, |pace| pace.room(now).min(CLAIM_MAX));
+            most.saturating_sub(self.products.get(&product.name).copied().unwrap_or(0)).min(paced)
         };
         let room = gateway.products.values().map(|product| (product.name.clone(), left(product)));
         room.filter(|(_, left)| *left > 0).collect()

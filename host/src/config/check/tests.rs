@@ -270,7 +270,8 @@ fn a_database_is_a_url_without_a_password() {
         ("postgres://%zz@db/t", "has a percent sign without two hex digits"),
     ] {
         let problems = of_url(bad);
-        one_about(problems.clone(), "2:7: `store.url`", help);
+        assert!(problems.len() == 1 && problems[0].starts_with("2:7: `store.url`"), "{bad}: {problems:?}");
+        assert!(problems[0].contains(help), "{bad}: {problems:?}");
         assert!(!problems[0].contains("hunter2"), "{problems:?}");
     }
 }
@@ -280,10 +281,44 @@ fn a_database_takes_a_password_and_connections_and_a_file_takes_bytes() {
     let postgres = "[store]\nurl = \"postgres://u@db/t\"\n";
     let secret = "[secret.s]\nenv = \"S\"\n";
     assert_eq!(of(&format!("{postgres}password = \"s\"\nconnections = 8\n{secret}")), [""; 0]);
-    one_about(of(&format!("{postgres}connections = 2")), "3:15: `store.connections`", "3");
-    one_about(of(&format!("{postgres}max_bytes = \"1GiB\"")), "3:13: `store.max_bytes`", "bounds the embedded store");
-    one_about(of("[store]\nconnections = 8"), "2:15: `store.connections`", "needs a store.url that begins with");
-    one_about(of(&format!("[store]\npassword = \"s\"\n{secret}")), "2:12: `store.password`", "needs a store.url");
+    one_about(of(&format!("{postgres}connections = 2")), "3:15: `store.connections`", "from 3 to 1000, found 2");
+    one_about(
+        of(&format!("{postgres}max_bytes = \"1GiB\"")),
+        "3:13: `store.max_bytes` bounds",
+        "a tablespace of that size)",
+    );
+    one_about(of("[store]\nconnections = 8"), "2:15: `store.connections` needs a store.url", "(remove it)");
+    one_about(
+        of(&format!("[store]\npassword = \"s\"\n{secret}")),
+        "2:12: `store.password` needs a store.url",
+        "(remove it)",
+    );
+}
+
+#[test]
+fn events_are_ordered_by_one_thing() {
+    let of_order = |order: &str, more: &str| {
+        of(&format!(
+            "[product.p]\nbuiltin = \"echo\"\n[route.r]\npath = \"/r\"\nproduct = \"p\"\n[route.r.webhook]\n\
+             verifier = \"v\"\norder_by = {order}\n{more}"
+        ))
+    };
+    for good in ["\"plugin\"", "{ header = \"X-Account\" }", "{ pointer = \"/a/~1b~0\" }"] {
+        assert_eq!(of_order(good, ""), [""; 0], "{good}");
+    }
+    for bad in ["\"received\"", "{}", "{ header = \"x\", pointer = \"/x\" }", "1"] {
+        one_about(of_order(bad, ""), "8:12: `route.r.webhook.order_by` expects \"plugin\", {", "");
+    }
+    one_about(
+        of_order("{ header = \"a b\" }", ""),
+        "8:23: `route.r.webhook.order_by.header` expects the name",
+        "\"a b\"",
+    );
+    for bad in ["account", "", "/a~2"] {
+        let found = of_order(&format!("{{ pointer = \"{bad}\" }}"), "");
+        one_about(found, "8:24: `route.r.webhook.order_by.pointer` expects a JSON Pointer", "");
+    }
+    one_about(of_order("\"plugin\"", "mode = \"sync\"\n"), "8:12: `route.r.webhook.order_by` has no effect", "");
 }
 
 #[test]
@@ -473,11 +508,7 @@ fn webhook_keys_are_checked() {
         of_webhook("max_body = \"2GiB\""),
         "3:12: bodies of up to 2GiB do not fit into `limits.intake_bytes` (1GiB) (a smaller `max_body` or a larger `limits.intake_bytes`)",
     );
-    one(of_webhook("mode = \"sync\""), "3:8: `sync` in `route.w.webhook.mode` is not served by this version yet");
-    one(
-        of_webhook("order_by = \"plugin\""),
-        "3:1: `route.w.webhook.order_by` is not served by this version yet (remove it)",
-    );
+    assert_eq!(of_webhook("mode = \"sync\""), [""; 0]);
     one(
         of_webhook("refuse_status = 500"),
         "3:17: `route.w.webhook.refuse_status` expects a whole number from 400 to 499, found 500",

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use toml::de::DeValue;
 
-use super::later;
 use crate::base::names::{PluginName, SecretName, is_name};
 use crate::base::path::normalise;
 use crate::base::sizes::{ByteSize, show_duration};
-use crate::config::plan::{FixedAnswer, Limits, Retry, Tolerance, Webhook};
+use crate::config::plan::{FixedAnswer, Limits, Mode, OrderBy, Retry, Tolerance, Webhook};
 use crate::config::raw::{Entry, Item, Section, all};
 
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -25,11 +24,9 @@ const ANSWER_MAX: usize = 64 * 1024;
 
 pub(super) fn read(table: &Section<'_>, secrets: &BTreeSet<&str>, limits: &Limits) -> Option<Webhook> {
     let verifier = table.need("verifier", "the name of a plugin", |item| item.name(PluginName::new));
-    table.take("mode", |item| {
-        let mode = item.word(&[("durable", "durable"), ("sync", "sync")])?;
-        later::refuse_value(item, mode);
-        Some(())
-    });
+    let modes = [("durable", Mode::Durable), ("sync", Mode::Sync)];
+    let mode = table.take("mode", |item| item.word(&modes)).unwrap_or(Mode::Durable);
+    refuse_idle_keys(table, mode);
     let tolerance = table.take("tolerance", tolerance).unwrap_or(Tolerance::Default(TOLERANCE));
     let duplicates = table.take("duplicates", |item| item.duration_or("off")).unwrap_or(Some(DAY));
     check_window(table, tolerance, duplicates);
@@ -37,15 +34,57 @@ pub(super) fn read(table: &Section<'_>, secrets: &BTreeSet<&str>, limits: &Limit
     Some(Webhook {
         secrets: table.take("secrets", |item| roles(item, secrets)).unwrap_or_default(),
         options: table.take("options", options).unwrap_or_default(),
+        mode,
         max_body: max_body(table, limits),
         tolerance,
         duplicates,
         deliver_path: table.take("deliver_path", deliver_path),
+        order_by: table.take("order_by", order_by),
         answer: table.take("answer", |item| item.section(answer)?),
         refuse_status: table.take("refuse_status", |item| status(item, 400..=499)).unwrap_or(StatusCode::UNAUTHORIZED),
         retry: Arc::new(table.within("retry", retry)),
         verifier: verifier?,
     })
+}
+
+/// What would be in force nowhere.
+fn refuse_idle_keys(table: &Section<'_>, mode: Mode) {
+    for key in ["order_by", "retry"] {
+        if let Some(item) = table.item(key).filter(|_| mode == Mode::Sync) {
+            let message =
+                format!("`{}` has no effect: with mode = \"sync\" the sender waits and tries again", item.path);
+            table.reading.report(item.problem(message).help("remove it, or write mode = \"durable\""));
+        }
+    }
+}
+
+/// `"plugin"`, `{ header = "x-account" }` or `{ pointer = "/account" }`
+fn order_by(item: &Item<'_>) -> Option<OrderBy> {
+    const EXPECTED: &str = "\"plugin\", { header = \"x-account\" } or { pointer = \"/account\" }";
+    match item.value() {
+        DeValue::String(text) if text.as_ref() == "plugin" => Some(OrderBy::Plugin),
+        DeValue::Table(_) => item.section(|table| {
+            let header = table.take("header", |item| {
+                let name = item.text()?.parse::<HeaderName>();
+                name.ok().or_else(|| item.wrong("the name of a header field"))
+            });
+            let pointer = table.take("pointer", pointer);
+            match (table.item("header").is_some(), table.item("pointer").is_some()) {
+                (true, false) => header.map(OrderBy::Header),
+                (false, true) => pointer.map(OrderBy::Pointer),
+                (true, true) | (false, false) => item.wrong(EXPECTED),
+            }
+        })?,
+        _ => item.wrong(EXPECTED),
+    }
+}
+
+/// A JSON Pointer (RFC 6901) to something inside the document.
+fn pointer(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    let good = text.starts_with('/') && escaped;
+    if good { Some(text.to_owned()) } else { item.wrong("a JSON Pointer such as \"/data/account\"") }
 }
 
 /// A copy must still be known when its timestamp is the oldest that is taken and the clocks differ the most.

@@ -6,6 +6,8 @@ pub(super) mod changing;
 pub(super) mod delivering;
 pub(super) mod listing;
 pub(super) mod ordering;
+pub(super) mod reserving;
+pub(super) mod restoring;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -52,6 +54,21 @@ macro_rules! conformance {
                 what_was_never_accepted_is_not_there
                 texts_that_nobody_expects_are_taken
                 a_closed_store_does_nothing_more;
+            reserving:
+                a_held_key_is_in_progress_for_everybody_else
+                equal_keys_at_the_same_moment_are_held_once
+                a_released_key_may_be_held_again
+                a_concluded_key_is_a_duplicate_from_then_on
+                the_key_of_an_accepted_event_is_not_held
+                a_hold_that_ran_out_may_be_taken_over
+                a_late_conclusion_counts_while_nobody_else_has_the_key
+                an_event_is_accepted_whoever_holds_its_key;
+            restoring:
+                a_restored_event_is_as_it_was
+                an_event_that_is_there_is_not_restored
+                a_restored_event_is_delivered_when_it_is_due
+                a_restored_key_is_known_unless_anothers_is
+                restored_events_are_in_line_as_they_came;
             delivering:
                 a_lease_carries_the_event
                 a_claim_takes_the_longest_due_first_and_no_more_than_there_is_room
@@ -88,7 +105,8 @@ macro_rules! conformance {
                 a_filter_for_dead_letters_holds_with_each_index
                 pages_follow_each_other_while_events_arrive
                 a_foreign_cursor_is_refused
-                a_row_tells_where_a_delivery_stands;
+                a_row_tells_where_a_delivery_stands
+                every_event_and_key_is_walked_to;
             ordering:
                 one_key_is_delivered_in_the_order_it_came
                 a_retry_holds_up_the_rest_of_its_key_only

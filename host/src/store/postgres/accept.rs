@@ -38,9 +38,9 @@ pub(super) enum Kept {
 pub(super) struct Entry {
     pub(super) now: Timestamp,
     pub(super) event: NewEvent,
-    head: Vec<u8>,
-    redacted: Option<Vec<u8>>,
-    crc: u32,
+    pub(super) head: Vec<u8>,
+    pub(super) redacted: Option<Vec<u8>>,
+    pub(super) crc: u32,
     body: Kept,
 }
 
@@ -161,7 +161,7 @@ impl Inner {
         self.pool.give(held, done)
     }
 
-    async fn is_there(&self, id: EventId) -> Result<bool, Failure> {
+    pub(super) async fn is_there(&self, id: EventId) -> Result<bool, Failure> {
         const THERE: &str = "SELECT 1::BIGINT FROM tollgate_event WHERE id = $1";
         let mut held = self.pool.take(Use::Work).await?;
         let there = async {
@@ -300,14 +300,14 @@ async fn insert(
 }
 
 impl Entry {
-    fn size(&self) -> i64 {
+    pub(super) fn size(&self) -> i64 {
         match &self.body {
             Kept::Row(bytes) => bytes.len() as i64,
             Kept::Pieces(length) => i64::try_from(*length).unwrap_or(i64::MAX),
         }
     }
 
-    fn row(&self) -> Option<&[u8]> {
+    pub(super) fn row(&self) -> Option<&[u8]> {
         match &self.body {
             Kept::Row(bytes) => Some(bytes),
             Kept::Pieces(_) => None,

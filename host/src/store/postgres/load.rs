@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::super::{Attempt, DeliveryRow, Event, EventDetail, Lease, StoreError, record};
+use super::super::{Attempt, DeliveryRow, Event, EventDetail, KnownKey, Lease, StoreError, record};
 use super::claim::Claimed;
 use super::failure::Failure;
 use super::pool::Connection;
 use super::schema::DELIVERIES_MAX;
 use super::{bodies, count, event_id, state};
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::names::{PluginName, ProductName, RouteName};
 use crate::base::payload::Payload;
@@ -272,4 +273,31 @@ pub(super) async fn states(connection: &mut Connection) -> Result<[u64; 6], Fail
         }
     }
     Ok(states)
+}
+
+/// Events in the order they were accepted, from behind `after`.
+pub(super) async fn walk(connection: &mut Connection, after: i64, limit: u32) -> Result<Vec<(i64, EventId)>, Failure> {
+    const WALK: &str = "SELECT key, id FROM tollgate_event WHERE key > $1 ORDER BY key LIMIT $2";
+    let statement = connection.statement(WALK).await?;
+    let rows = connection.client().query(&statement, &[&after, &i64::from(limit)]).await?;
+    rows.iter().map(|row| Ok((row.get(0), event_id(row.get(1))?))).collect()
+}
+
+/// Known keys in their own order, from behind `after`.
+pub(super) async fn known_keys(
+    connection: &mut Connection,
+    after: Option<Digest>,
+    limit: u32,
+) -> Result<Vec<KnownKey>, Failure> {
+    const KEYS: &str = "SELECT key, event, until FROM tollgate_duplicate WHERE key > $1 ORDER BY key LIMIT $2";
+    let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
+    let statement = connection.statement(KEYS).await?;
+    let rows = connection.client().query(&statement, &[&after, &i64::from(limit)]).await?;
+    let corrupt = || StoreError::Corrupt("a duplicate key is not 32 bytes long".into());
+    let read = |row: &Row| {
+        let key: &[u8] = row.get(0);
+        let key = Digest(key.try_into().map_err(|_| corrupt())?);
+        Ok(KnownKey { key, event: event_id(row.get(1))?, until: Timestamp::from_millis(row.get(2)) })
+    };
+    rows.iter().map(read).collect()
 }

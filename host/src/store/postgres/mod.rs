@@ -24,6 +24,8 @@ mod line;
 mod load;
 mod pool;
 mod queue;
+mod reserve;
+mod restore;
 mod schema;
 mod select;
 mod settle;
@@ -52,14 +54,16 @@ use self::change::Change;
 use self::failure::Failure;
 use self::pool::{Connection, Connector, Pool, Use};
 use self::queue::Queue;
+use self::restore::Restoring;
 use self::settle::Ending;
 use self::spill::Spill;
 use super::bell::Bell;
 use super::{
-    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Retention, Settlement,
-    Stats, StoreError, Swept,
+    Accepted, DeliveryState, EventDetail, EventStore, Filter, KnownKey, Lease, NewEvent, Page, Pending, Reservation,
+    Restored, Retention, Settlement, Stats, StoreError, Swept,
 };
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::names::{ProductName, RouteName};
 use crate::base::payload::{MEMORY_MAX, Payload};
@@ -135,6 +139,7 @@ pub struct PostgresStore {
     runtime: tokio::runtime::Handle,
     intake: Arc<Queue<Entry, Accepted>>,
     settling: Arc<Queue<Ending, bool>>,
+    restoring: Queue<Restoring, bool>,
     tasks: Vec<JoinHandle<()>>,
     spill: Spill,
     open: AtomicBool,
@@ -183,6 +188,14 @@ impl PostgresStore {
                 async move { inner.settle_batch(batch).await }
             })
         };
+        let restoring = {
+            let inner = inner.clone();
+            // One after the other, so that they are in line as they came.
+            Queue::start(&runtime, 1, move |batch| {
+                let inner = inner.clone();
+                async move { inner.restore_batch(batch).await }
+            })
+        };
         let tasks = vec![
             runtime.spawn(keeper::poll(inner.clone())),
             runtime.spawn(keeper::converse(inner.clone())),
@@ -194,6 +207,7 @@ impl PostgresStore {
             runtime,
             intake,
             settling,
+            restoring,
             tasks,
             spill,
             open: AtomicBool::new(true),
@@ -304,6 +318,22 @@ impl EventStore for PostgresStore {
         Box::pin(self.take_in(now, event))
     }
 
+    fn restore(&self, now: Timestamp, event: NewEvent, deliveries: Vec<Restored>) -> Pending<'_, bool> {
+        let restoring = Restoring { now, event, deliveries };
+        let weight = restoring.weight();
+        Box::pin(self.restoring.ask(restoring, weight))
+    }
+
+    fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation> {
+        let inner = self.inner.clone();
+        Box::pin(self.run(async move { inner.hold(now, key, id, now.after(hold)).await }))
+    }
+
+    fn conclude(&self, now: Timestamp, key: Digest, id: EventId, known: Option<Timestamp>) -> Pending<'_, bool> {
+        let inner = self.inner.clone();
+        Box::pin(self.run(async move { inner.end_hold(now, key, id, known).await }))
+    }
+
     fn claim<'a>(&'a self, now: Timestamp, room: &'a [(ProductName, u32)], hold: Duration) -> Pending<'a, Vec<Lease>> {
         let (inner, room) = (self.inner.clone(), room.to_vec());
         Box::pin(self.run(async move { inner.hand_out(now, room, now.after(hold)).await }))
@@ -370,6 +400,24 @@ impl EventStore for PostgresStore {
         Box::pin(self.run(async move { inner.change(now, &filter, limit, Change::Drop).await }))
     }
 
+    fn walk(&self, after: i64, limit: u32) -> Pending<'_, Vec<(i64, EventId)>> {
+        let inner = self.inner.clone();
+        Box::pin(self.run(async move {
+            let mut held = inner.pool.take(Use::Search).await?;
+            let found = inner.in_time(load::walk(&mut held.connection, after, limit)).await;
+            inner.pool.give(held, found)
+        }))
+    }
+
+    fn known_keys(&self, after: Option<Digest>, limit: u32) -> Pending<'_, Vec<KnownKey>> {
+        let inner = self.inner.clone();
+        Box::pin(self.run(async move {
+            let mut held = inner.pool.take(Use::Search).await?;
+            let found = inner.in_time(load::known_keys(&mut held.connection, after, limit)).await;
+            inner.pool.give(held, found)
+        }))
+    }
+
     fn stats(&self) -> Pending<'_, Stats> {
         let inner = self.inner.clone();
         Box::pin(self.run(async move {
@@ -407,6 +455,7 @@ impl EventStore for PostgresStore {
             self.open.store(false, Ordering::Release);
             self.intake.close().await;
             self.settling.close().await;
+            self.restoring.close().await;
             self.tasks.iter().for_each(JoinHandle::abort);
             self.inner.pool.close();
             Ok(())

@@ -97,6 +97,11 @@ const MIGRATIONS: [&str; 1] = [
         event BYTEA NOT NULL
     );
     CREATE INDEX IF NOT EXISTS tollgate_duplicate_until ON tollgate_duplicate (until);
+    CREATE TABLE IF NOT EXISTS tollgate_hold (
+        key BYTEA PRIMARY KEY,
+        until BIGINT NOT NULL,
+        event BYTEA NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS tollgate_tally (
         state SMALLINT NOT NULL,
         delta BIGINT NOT NULL
@@ -105,11 +110,12 @@ const MIGRATIONS: [&str; 1] = [
 
 /// Told to PostgreSQL so that what is deleted or changed is used again soon; a database that takes none of it, or has no
 /// need of it, is served all the same.
-const TUNING: [&str; 5] = [
+const TUNING: [&str; 6] = [
     "ALTER TABLE tollgate_delivery SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_threshold = 2000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)",
     "ALTER TABLE tollgate_duplicate SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)",
     "ALTER TABLE tollgate_event SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1)",
+    "ALTER TABLE tollgate_hold SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500)",
     "ALTER TABLE tollgate_tally SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500)",
     "ALTER TABLE tollgate_event ALTER COLUMN body SET COMPRESSION lz4, ALTER COLUMN head SET COMPRESSION lz4",
 ];

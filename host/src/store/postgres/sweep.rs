@@ -42,6 +42,7 @@ impl Inner {
             }
         }
         swept.duplicates = self.sweep_keys(now).await?;
+        self.sweep_holds(now).await?;
         self.sweep_pieces(now).await?;
         Ok(swept)
     }
@@ -101,6 +102,18 @@ impl Inner {
                 return Ok(gone);
             }
         }
+    }
+
+    /// Holds that ran out so long ago that whoever had them will not come back.
+    async fn sweep_holds(&self, now: Timestamp) -> Result<(), Failure> {
+        const EXPIRED: &str = "DELETE FROM tollgate_hold WHERE until <= $1";
+        let mut held = self.pool.take(Use::Search).await?;
+        let sweep = async {
+            let statement = held.connection.statement(EXPIRED).await?;
+            Ok(held.connection.client().execute(&statement, &[&now.before(ORPHAN_AGE).millis()]).await?)
+        };
+        let done = self.in_time(sweep).await;
+        self.pool.give(held, done).map(drop)
     }
 
     /// Pieces of bodies whose event was never written. Ids begin with the time they were made at.

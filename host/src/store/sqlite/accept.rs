@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use rusqlite::params;
 
-use super::super::{Accepted, DeliveryState, NewEvent, StoreError, record};
+use super::super::{Accepted, DeliveryState, NewEvent, Restored, StoreError, record};
 use super::ledger::{Ledger, code};
 use super::schema::DELIVERIES_MAX;
 use crate::base::clock::Timestamp;
+use crate::base::ids::EventId;
 
 /// What the rows and index entries of an event take beside its head and body.
 const ROW_BYTES: u64 = 1024;
@@ -48,6 +49,16 @@ impl Entry {
         Ok(Self { event, head, redacted, crc, body })
     }
 
+    /// The event's id.
+    pub(super) fn id(&self) -> EventId {
+        self.event.id
+    }
+
+    /// As [`cost`](Self::cost), for the writer's queue.
+    pub(super) fn weight(&self) -> usize {
+        usize::try_from(self.cost()).unwrap_or(usize::MAX)
+    }
+
     /// What it takes in memory while it waits, and about what it takes on disk.
     pub(super) fn cost(&self) -> u64 {
         let body = match &self.body {
@@ -60,6 +71,71 @@ impl Entry {
 }
 
 impl Ledger<'_> {
+    /// Keeps the event and its deliveries as they stand, unless it is here; false then. The inner error is a decision:
+    /// nothing was written.
+    pub(super) fn restore(
+        &mut self,
+        now: Timestamp,
+        entry: &Entry,
+        deliveries: &[Restored],
+    ) -> rusqlite::Result<Result<bool, StoreError>> {
+        const KNOWN: &str = "SELECT 1 FROM event WHERE id = ?1";
+        if self.connection.prepare_cached(KNOWN)?.exists([&entry.event.id.bytes()[..]])? {
+            return Ok(Ok(false));
+        }
+        if entry.cost() > self.room {
+            return Ok(Err(StoreError::Full));
+        }
+        if let Some((key, until)) = entry.event.duplicate
+            && self.first_with(&key, now)?.is_none()
+        {
+            self.remember(key, until, entry.event.id)?;
+        }
+        let key = self.numbers.event;
+        self.numbers.event += 1;
+        self.insert_event(key, entry)?;
+        for (delivery, id) in deliveries.iter().zip(key * DELIVERIES_MAX..) {
+            self.restore_delivery(now, id, entry, delivery)?;
+        }
+        self.room = self.room.saturating_sub(entry.cost());
+        self.wakes = true;
+        Ok(Ok(true))
+    }
+
+    fn restore_delivery(
+        &mut self,
+        now: Timestamp,
+        id: i64,
+        entry: &Entry,
+        delivery: &Restored,
+    ) -> rusqlite::Result<()> {
+        const DELIVERY: &str = "INSERT INTO delivery (id, state, received, due, attempts, replays, changed, product,
+            route, verifier, kind, order_key, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        let event = &entry.event;
+        let state = match delivery.state {
+            DeliveryState::Leased => DeliveryState::Due,
+            state => state,
+        };
+        let due = (state == DeliveryState::Due).then(|| delivery.due.unwrap_or(now));
+        self.connection.prepare_cached(DELIVERY)?.execute(params![
+            id,
+            code(state) as i64,
+            event.received.millis(),
+            due.map(Timestamp::millis),
+            delivery.attempts,
+            delivery.replays,
+            delivery.changed.millis(),
+            delivery.product.as_str(),
+            event.route.as_str(),
+            event.verifier.as_str(),
+            event.kind,
+            event.order_key,
+            delivery.reason,
+        ])?;
+        self.moves[code(state)] += 1;
+        delivery.history.iter().try_for_each(|attempt| self.insert_attempt(id, attempt.number, attempt))
+    }
+
     /// Keeps the event unless its duplicate key is known. The inner error is a decision: nothing was written.
     pub(super) fn accept(&mut self, now: Timestamp, entry: &Entry) -> rusqlite::Result<Result<Accepted, StoreError>> {
         if let Some((key, _)) = &entry.event.duplicate

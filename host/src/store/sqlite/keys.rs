@@ -4,11 +4,15 @@
 //!
 //! Invariant: a key is in the map exactly when its row in `duplicate_recent` is committed and was not moved away. A key
 //! that is in both tables counts as it stands in the map, which is the younger.
+//!
+//! Holds on keys live in memory only: the process that has one is the only one on the store, and what it was about to do
+//! ends with it.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::super::{Reservation, StoreError};
 use super::ledger::Ledger;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -19,6 +23,16 @@ const RECENT_MAX: usize = if cfg!(test) { 50 } else { 65_536 };
 
 /// Keys moved, or rows cleared, in one transaction.
 const STEP: usize = if cfg!(test) { 20 } else { 1024 };
+
+/// Holds in memory at once. Each belongs to a request that is being forwarded.
+const HOLDS_MAX: usize = 65_536;
+
+/// A duplicate key that somebody holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    until: Timestamp,
+    event: EventId,
+}
 
 /// A duplicate key that was written down.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +47,7 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Keys {
     recent: HashMap<Digest, Known>,
+    holds: HashMap<Digest, Hold>,
     moving: Option<Move>,
 }
 
@@ -51,17 +66,30 @@ pub(super) struct KeyChanges {
     added: Vec<(Digest, Known)>,
     /// Those not in force after this time were removed.
     expired: Option<Timestamp>,
+    /// Holds taken and, without one, ended.
+    held: Vec<(Digest, Option<Hold>)>,
+    /// When the last of them was taken; those that ran out before are forgotten.
+    held_at: Option<Timestamp>,
+}
+
+/// A point to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    added: usize,
+    expired: Option<Timestamp>,
+    held: usize,
 }
 
 impl KeyChanges {
     /// To be given to [`back_to`](Self::back_to).
-    pub(super) fn mark(&self) -> (usize, Option<Timestamp>) {
-        (self.added.len(), self.expired)
+    pub(super) fn mark(&self) -> Mark {
+        Mark { added: self.added.len(), expired: self.expired, held: self.held.len() }
     }
 
     /// Forgets what came after the mark.
-    pub(super) fn back_to(&mut self, (added, expired): (usize, Option<Timestamp>)) {
+    pub(super) fn back_to(&mut self, Mark { added, expired, held }: Mark) {
         self.added.truncate(added);
+        self.held.truncate(held);
         self.expired = expired;
     }
 }
@@ -81,7 +109,7 @@ impl Keys {
             let (key, known) = row?;
             recent.insert(key, known);
         }
-        Ok(Self { recent, moving: None })
+        Ok(Self { recent, holds: HashMap::new(), moving: None })
     }
 
     /// Takes over what a commit came to.
@@ -91,6 +119,15 @@ impl Keys {
             self.recent.retain(|_, known| known.until > now);
         }
         self.recent.extend(changes.added);
+        for (key, hold) in changes.held {
+            match hold {
+                Some(hold) => self.holds.insert(key, hold),
+                None => self.holds.remove(&key),
+            };
+        }
+        if let Some(now) = changes.held_at.filter(|_| self.holds.len() >= HOLDS_MAX / 2) {
+            self.holds.retain(|_, hold| hold.until > now);
+        }
     }
 
     /// One step of moving keys into the index, when it is time. Called between two batches.
@@ -154,6 +191,53 @@ impl Ledger<'_> {
         let mut statement = self.connection.prepare_cached(KNOWN)?;
         let first = statement.query_row(params![&key.0[..], now.millis()], |row| row.get(0)).optional()?;
         Ok(first.map(EventId::from_bytes))
+    }
+
+    /// Who holds `key`, if somebody does.
+    fn held(&self, key: &Digest, now: Timestamp) -> Option<Hold> {
+        let changed = self.key_changes.held.iter().rev().find(|(changed, _)| changed == key).map(|(_, hold)| *hold);
+        changed.unwrap_or_else(|| self.keys.holds.get(key).copied()).filter(|hold| hold.until > now)
+    }
+
+    /// Holds `key` for `event`, when it is free. The inner error is a decision: nothing changed.
+    pub(super) fn reserve(
+        &mut self,
+        now: Timestamp,
+        key: Digest,
+        event: EventId,
+        until: Timestamp,
+    ) -> rusqlite::Result<Result<Reservation, StoreError>> {
+        if let Some(first) = self.first_with(&key, now)? {
+            return Ok(Ok(Reservation::Duplicate(first)));
+        }
+        if let Some(hold) = self.held(&key, now).filter(|hold| hold.event != event) {
+            return Ok(Ok(Reservation::InProgress { until: hold.until }));
+        }
+        self.key_changes.held_at = Some(now);
+        if self.keys.holds.len() + self.key_changes.held.len() >= HOLDS_MAX {
+            return Ok(Err(StoreError::Busy));
+        }
+        self.key_changes.held.push((key, Some(Hold { until, event })));
+        Ok(Ok(Reservation::Held))
+    }
+
+    /// Ends the hold of `event` on `key`: known from now on until `known`, or free.
+    pub(super) fn conclude(
+        &mut self,
+        now: Timestamp,
+        key: Digest,
+        event: EventId,
+        known: Option<Timestamp>,
+    ) -> rusqlite::Result<bool> {
+        let theirs = self.held(&key, now).is_some_and(|hold| hold.event != event);
+        if theirs || self.first_with(&key, now)?.is_some_and(|first| first != event) {
+            return Ok(false);
+        }
+        if let Some(until) = known {
+            self.remember(key, until, event)?;
+        }
+        self.key_changes.held.push((key, None));
+        Ok(true)
     }
 
     /// Writes down that `event` carries `key`.

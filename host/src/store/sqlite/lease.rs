@@ -186,7 +186,7 @@ impl Ledger<'_> {
             .optional()?;
         let Some(line) = line else { return Ok(false) };
         if let Some(attempt) = change.attempt {
-            self.insert_attempt(fence, attempt)?;
+            self.insert_attempt(fence.delivery, fence.attempt, attempt)?;
         }
         self.moved(DeliveryState::Leased, change.to);
         match line {
@@ -208,13 +208,14 @@ impl Ledger<'_> {
         Ok(held)
     }
 
-    fn insert_attempt(&self, fence: Fence, attempt: &Attempt) -> rusqlite::Result<()> {
+    /// Writes down what one attempt came to.
+    pub(super) fn insert_attempt(&self, delivery: i64, number: u32, attempt: &Attempt) -> rusqlite::Result<()> {
         const ATTEMPT: &str = "INSERT OR REPLACE INTO attempt (delivery, number, at, took, status, error, answer)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let answer = &attempt.answer[..attempt.answer.len().min(ANSWER_MAX)];
         self.connection.prepare_cached(ATTEMPT)?.execute(params![
-            fence.delivery,
-            fence.attempt,
+            delivery,
+            number,
             attempt.at.millis(),
             i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
             attempt.status,

@@ -56,10 +56,11 @@ use self::select::{LOOK_MAX, Order, Position, Search};
 use self::tally::Tally;
 use self::writer::{Writer, closed};
 use super::{
-    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Retention, Settlement,
-    Stats, StoreError, Swept,
+    Accepted, DeliveryState, EventDetail, EventStore, Filter, KnownKey, Lease, NewEvent, Page, Pending, Reservation,
+    Restored, Retention, Settlement, Stats, StoreError, Swept,
 };
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::names::{ProductName, RouteName};
 use crate::base::payload::{MEMORY_MAX, Payload};
@@ -179,14 +180,9 @@ impl SqliteStore {
         self.searches.ask(read).await
     }
 
-    async fn take_in(&self, now: Timestamp, mut event: NewEvent) -> Result<Accepted, StoreError> {
-        self.check_open()?;
-        let id = event.id;
-        let body = std::mem::replace(&mut event.body, Payload::Memory(bytes::Bytes::new()));
-        let (kept, crc) = self.keep_body(id, body).await?;
-        let in_file = matches!(kept, Kept::File { .. });
-        let entry = Entry::new(event, kept, crc)?;
-        let weight = usize::try_from(entry.cost()).unwrap_or(usize::MAX);
+    async fn take_in(&self, now: Timestamp, event: NewEvent) -> Result<Accepted, StoreError> {
+        let (entry, in_file) = self.entry(event).await?;
+        let (id, weight) = (entry.id(), entry.weight());
         let outcome = self.writer.ask(weight, move |ledger| ledger.accept(now, &entry)).await;
         let outcome = outcome.and_then(|decided| decided);
         // A commit that failed may yet turn out to be on disk; its file is left to the sweep.
@@ -195,6 +191,34 @@ impl SqliteStore {
             self.remove_files(vec![id]).await?;
         }
         outcome
+    }
+
+    async fn take_back(
+        &self,
+        now: Timestamp,
+        mut event: NewEvent,
+        deliveries: Vec<Restored>,
+    ) -> Result<bool, StoreError> {
+        event.products = deliveries.iter().map(|delivery| delivery.product.clone()).collect();
+        self.check_open()?;
+        // Before its body is kept: that would take the place of the one that is there.
+        let id = event.id;
+        if self.search(move |connection| select::event_key(connection, id)).await?.is_some() {
+            return Ok(false);
+        }
+        let (entry, _) = self.entry(event).await?;
+        let restored = move |ledger: &mut ledger::Ledger<'_>| ledger.restore(now, &entry, &deliveries);
+        // A file that a refused one leaves goes with the sweep.
+        self.writer.ask(0, restored).await.and_then(|decided| decided)
+    }
+
+    /// What the writer keeps of `event`, and whether its body is a file, which is on disk then.
+    async fn entry(&self, mut event: NewEvent) -> Result<(Entry, bool), StoreError> {
+        self.check_open()?;
+        let body = std::mem::replace(&mut event.body, Payload::Memory(bytes::Bytes::new()));
+        let (kept, crc) = self.keep_body(event.id, body).await?;
+        let in_file = matches!(kept, Kept::File { .. });
+        Ok((Entry::new(event, kept, crc)?, in_file))
     }
 
     /// Puts a large body where it stays. What fits in memory is a row, wherever it comes from.
@@ -298,6 +322,20 @@ impl EventStore for SqliteStore {
         Box::pin(self.take_in(now, event))
     }
 
+    fn restore(&self, now: Timestamp, event: NewEvent, deliveries: Vec<Restored>) -> Pending<'_, bool> {
+        Box::pin(self.take_back(now, event, deliveries))
+    }
+
+    fn reserve(&self, now: Timestamp, key: Digest, id: EventId, hold: Duration) -> Pending<'_, Reservation> {
+        let until = now.after(hold);
+        let reserved = self.writer.ask(0, move |ledger| ledger.reserve(now, key, id, until));
+        Box::pin(async move { reserved.await.and_then(|decided| decided) })
+    }
+
+    fn conclude(&self, now: Timestamp, key: Digest, id: EventId, known: Option<Timestamp>) -> Pending<'_, bool> {
+        Box::pin(self.writer.ask(0, move |ledger| ledger.conclude(now, key, id, known)))
+    }
+
     fn claim<'a>(&'a self, now: Timestamp, room: &'a [(ProductName, u32)], hold: Duration) -> Pending<'a, Vec<Lease>> {
         Box::pin(self.hand_out(now, room.to_vec(), now.after(hold)))
     }
@@ -362,6 +400,14 @@ impl EventStore for SqliteStore {
             let ids = self.find(filter.clone(), &[Due, Dead, Parked], limit).await?;
             self.writer.ask(0, move |ledger| ledger.drop_deliveries(now, &ids)).await
         })
+    }
+
+    fn walk(&self, after: i64, limit: u32) -> Pending<'_, Vec<(i64, EventId)>> {
+        Box::pin(self.search(move |connection| load::walk(connection, after, limit).map_err(failure)))
+    }
+
+    fn known_keys(&self, after: Option<Digest>, limit: u32) -> Pending<'_, Vec<KnownKey>> {
+        Box::pin(self.search(move |connection| load::known_keys(connection, after, limit).map_err(failure)))
     }
 
     fn stats(&self) -> Pending<'_, Stats> {
