@@ -25,7 +25,7 @@ fn toml(peer: &Peer, store: &str) -> String {
     format!(
         "[store]\nurl = \"{store}\"\n[secret.s]\nenv = \"SECRET\"\n{}[route.hook]\npath = \"/hook\"\n\
          product = \"app\"\n[route.hook.webhook]\nverifier = \"github\"\nsecrets = {{ signing = \"s\" }}\n\
-         retry = {{ timeout = \"1s\", schedule = [] }}\n",
+         retry = {{ timeout = \"1s\" }}\n",
         peer.product("app")
     )
 }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::pool::{Connection, Use};
 use super::queue::{Asked, BATCH_MAX};
 use super::schema::{BLOCK, DELIVERIES_MAX};
-use super::text;
+use super::{in_time, text};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::EventId;
@@ -157,7 +157,7 @@ impl Inner {
 
     async fn accept_once(&self, entries: &[&Entry]) -> Result<Vec<Outcome>, Failure> {
         let mut held = self.pool.take(Use::Work).await?;
-        let done = self.in_time(accept(&mut held.connection, entries)).await;
+        let done = in_time(accept(&mut held.connection, entries)).await;
         self.pool.give(held, done)
     }
 
@@ -168,7 +168,7 @@ impl Inner {
             let statement = held.connection.statement(THERE).await?;
             Ok(held.connection.client().query_opt(&statement, &[&&id.bytes()[..]]).await?.is_some())
         };
-        let done = self.in_time(there).await;
+        let done = in_time(there).await;
         self.pool.give(held, done)
     }
 }

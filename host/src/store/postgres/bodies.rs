@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::StoreError;
 use super::failure::Failure;
 use super::pool::{Connection, Use};
-use super::{Inner, off_the_loop};
+use super::{Inner, in_time, off_the_loop};
 use crate::base::ids::EventId;
 use crate::base::payload::{Payload, SpillFile};
 
@@ -29,7 +29,7 @@ impl Inner {
             };
             checksum.update(&piece);
             let mut held = self.pool.take(Use::Work).await?;
-            let done = self.in_time(keep(&mut held.connection, event, number, &piece)).await;
+            let done = in_time(keep(&mut held.connection, event, number, &piece)).await;
             self.pool.give(held, done)?;
             offset += piece.len() as u64;
             number += 1;
@@ -45,7 +45,7 @@ impl Inner {
             let statement = held.connection.statement(FORGET).await?;
             Ok(held.connection.client().execute(&statement, &[&&event.bytes()[..]]).await?)
         };
-        let done = self.in_time(forget).await;
+        let done = in_time(forget).await;
         if let Err(failure) = self.pool.give(held, done) {
             tracing::debug!(error = %failure.error(), "a body without an event is left to the sweep");
         }
@@ -74,7 +74,8 @@ pub(super) async fn fetch(
     let mut file = Fetching::into(spill.to_owned()).await?;
     let mut number = 0i32;
     while file.length < size {
-        let found = connection.client().query_opt(&statement, &[&&event.bytes()[..], &number]).await?;
+        let found = async { Ok(connection.client().query_opt(&statement, &[&&event.bytes()[..], &number]).await?) };
+        let found = in_time(found).await?;
         let Some(row) = found else { break };
         let piece: Vec<u8> = row.get(0);
         file = off_the_loop(move || file.write(&piece)).await?;

@@ -2,11 +2,11 @@
 
 use super::super::{DeliveryState, Filter, StoreError};
 use super::Inner;
-use super::code;
 use super::failure::Failure;
 use super::line::{Line, advance};
 use super::pool::{Connection, Use};
 use super::select;
+use super::{code, in_time};
 use crate::base::clock::Timestamp;
 use crate::base::names::{ProductName, RouteName};
 
@@ -93,7 +93,7 @@ impl Inner {
     ) -> Result<u64, Failure> {
         let mut held = self.pool.take(Use::Search).await?;
         let found = select::oldest(&mut held.connection, filter, change.from(), limit.min(CHANGES_MAX));
-        let found = self.in_time(found).await;
+        let found = in_time(found).await;
         let ids = self.pool.give(held, found)?;
         self.change_these(now, &ids, change).await
     }
@@ -105,7 +105,7 @@ impl Inner {
         }
         for again in 1.. {
             let mut held = self.pool.take(Use::Search).await?;
-            let done = self.in_time(change(&mut held.connection, now, ids, what)).await;
+            let done = in_time(change(&mut held.connection, now, ids, what)).await;
             match self.pool.give(held, done) {
                 Ok(changed) => {
                     if changed > 0 {
@@ -169,7 +169,7 @@ impl Inner {
                     [&code(state), &received, &id, &routes, &products, &STEP];
                 Ok(held.connection.client().query(&statement, &parameters).await?)
             };
-            let rows = self.in_time(step).await;
+            let rows = in_time(step).await;
             let rows = self.pool.give(held, rows)?;
             let Some(last) = rows.last() else { return Ok(changed) };
             (id, received) = (last.get(0), last.get(1));

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::load;
 use super::pool::{Connection, Use};
 use super::settle::{End, Ending};
-use super::{count, state};
+use super::{count, in_time, state};
 use crate::base::clock::Timestamp;
 use crate::base::names::ProductName;
 
@@ -58,7 +58,7 @@ impl Inner {
             return Ok(Vec::new());
         }
         let mut held = self.pool.take(Use::Work).await?;
-        let loaded = self.in_time(load::leases(&mut held.connection, &self.spill, claimed.clone())).await;
+        let loaded = load::leases(&mut held.connection, &self.spill, claimed.clone()).await;
         let loaded = match self.pool.give(held, loaded) {
             Ok(loaded) => loaded,
             Err(failure) => {
@@ -66,6 +66,9 @@ impl Inner {
                 return Err(failure);
             }
         };
+        if !loaded.left.is_empty() {
+            self.give_back(now, &loaded.left).await;
+        }
         for (claimed, why) in loaded.unreadable {
             let ending = ending(now, &claimed, End::Unreadable(why));
             // It is tried again when its lease has run out; the others must not wait for that.
@@ -92,7 +95,7 @@ impl Inner {
         until: Timestamp,
     ) -> Result<Vec<Claimed>, Failure> {
         let mut held = self.pool.take(Use::Work).await?;
-        let done = self.in_time(claim(&mut held.connection, now, room, until)).await;
+        let done = in_time(claim(&mut held.connection, now, room, until)).await;
         match self.pool.give(held, done) {
             // Undone; whoever asked looks again soon.
             Err(Failure::Again(error)) => {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::Inner;
 use super::failure::Failure;
 use super::pool::{Use, Wire};
+use super::{Inner, in_time};
 
 /// How long something that became due elsewhere is unknown here, at most.
 const POLL: Duration = Duration::from_secs(2);
@@ -124,6 +124,6 @@ async fn sum_once(inner: &Inner) -> Result<(), Failure> {
         let statement = held.connection.statement(SUM).await?;
         Ok(held.connection.client().execute(&statement, &[]).await?)
     };
-    let done = inner.in_time(sum).await;
+    let done = in_time(sum).await;
     inner.pool.give(held, done).map(drop)
 }

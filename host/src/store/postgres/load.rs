@@ -12,7 +12,7 @@ use super::claim::Claimed;
 use super::failure::Failure;
 use super::pool::Connection;
 use super::schema::DELIVERIES_MAX;
-use super::{bodies, count, event_id, state};
+use super::{bodies, count, event_id, in_time, state};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::EventId;
@@ -97,7 +97,12 @@ pub(super) struct Loaded {
     pub(super) leases: Vec<Lease>,
     /// Those that do not read back, and why.
     pub(super) unreadable: Vec<(Claimed, String)>,
+    /// Those whose bodies were too much at once.
+    pub(super) left: Vec<Claimed>,
 }
+
+/// Bytes of large bodies that one claim fetches, unless one is larger alone.
+const FETCH_MAX: u64 = 256 << 20;
 
 /// Reads what was claimed. One that does not read back does not keep the rest from being read.
 pub(super) async fn leases(
@@ -109,26 +114,38 @@ pub(super) async fn leases(
     let mut keys: Vec<i64> = claimed.iter().map(|claimed| claimed.delivery / DELIVERIES_MAX).collect();
     keys.sort_unstable();
     keys.dedup();
-    let statement = connection.statement(EVENTS).await?;
-    let rows = connection.client().query(&statement, &[&keys]).await?;
+    let rows = in_time(async {
+        let statement = connection.statement(EVENTS).await?;
+        Ok(connection.client().query(&statement, &[&keys]).await?)
+    });
+    let rows = rows.await?;
     let mut events = HashMap::new();
+    let mut fetched = 0;
     for row in &rows {
         let read = match Kept::read(row) {
+            Ok(kept) if kept.in_pieces && fetched > 0 && fetched + kept.event.size > FETCH_MAX => {
+                events.insert(kept.key, None);
+                continue;
+            }
             Ok(kept) => match kept.body(row, connection, spill).await {
-                Ok(body) => Ok((Arc::new(kept.event), body)),
+                Ok(body) => {
+                    fetched += if kept.in_pieces { kept.event.size } else { 0 };
+                    Ok((Arc::new(kept.event), body))
+                }
                 Err(Failure::Other(StoreError::Corrupt(what))) => Err(what),
                 Err(other) => return Err(other),
             },
             Err(StoreError::Corrupt(what)) => Err(what),
             Err(other) => return Err(other.into()),
         };
-        events.insert(row.get::<_, i64>(0), read);
+        events.insert(row.get::<_, i64>(0), Some(read));
     }
     let mut loaded = Loaded::default();
     for claimed in claimed {
         match events.get(&(claimed.delivery / DELIVERIES_MAX)) {
-            Some(Ok((event, body))) => loaded.leases.push(lease(claimed, event.clone(), body.clone())),
-            Some(Err(what)) => loaded.unreadable.push((claimed, what.clone())),
+            Some(None) => loaded.left.push(claimed),
+            Some(Some(Ok((event, body)))) => loaded.leases.push(lease(claimed, event.clone(), body.clone())),
+            Some(Some(Err(what))) => loaded.unreadable.push((claimed, what.clone())),
             None => loaded.unreadable.push((claimed, "its event is gone".into())),
         }
     }

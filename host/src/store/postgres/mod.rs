@@ -126,11 +126,11 @@ impl Inner {
     fn announce(&self) {
         self.announced.notify_one();
     }
+}
 
-    /// A step that does not end in time costs its connection.
-    async fn in_time<T>(&self, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(STEP_MAX, step).await.unwrap_or_else(|_| Err(Failure::late()))
-    }
+/// A step that does not end in time costs its connection.
+async fn in_time<T>(step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(STEP_MAX, step).await.unwrap_or_else(|_| Err(Failure::late()))
 }
 
 /// An open shared store. Its thread ends when it is closed or dropped.
@@ -291,7 +291,7 @@ async fn migrate(inner: &Inner, wait: Duration) -> Result<(), StoreError> {
     loop {
         let failure = match inner.pool.take(Use::Work).await {
             Ok(mut held) => {
-                let done = inner.in_time(async { Ok(schema::migrate(&mut held.connection).await?) }).await;
+                let done = in_time(async { Ok(schema::migrate(&mut held.connection).await?) }).await;
                 match inner.pool.give(held, done) {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
@@ -350,7 +350,7 @@ impl EventStore for PostgresStore {
         let (inner, products) = (self.inner.clone(), products.to_vec());
         Box::pin(self.run(async move {
             let mut held = inner.pool.take(Use::Work).await?;
-            let found = inner.in_time(load::next_due(&mut held.connection, &products)).await;
+            let found = in_time(load::next_due(&mut held.connection, &products)).await;
             inner.pool.give(held, found)
         }))
     }
@@ -367,7 +367,7 @@ impl EventStore for PostgresStore {
         Box::pin(self.run(async move {
             let mut held = inner.pool.take(Use::Search).await?;
             let found = select::page(&mut held.connection, &filter, cursor.as_deref(), limit);
-            let found = inner.in_time(found).await;
+            let found = in_time(found).await;
             inner.pool.give(held, found)
         }))
     }
@@ -376,7 +376,7 @@ impl EventStore for PostgresStore {
         let inner = self.inner.clone();
         Box::pin(self.run(async move {
             let mut held = inner.pool.take(Use::Search).await?;
-            let found = inner.in_time(load::detail(&mut held.connection, id)).await;
+            let found = in_time(load::detail(&mut held.connection, id)).await;
             inner.pool.give(held, found)
         }))
     }
@@ -404,7 +404,7 @@ impl EventStore for PostgresStore {
         let inner = self.inner.clone();
         Box::pin(self.run(async move {
             let mut held = inner.pool.take(Use::Search).await?;
-            let found = inner.in_time(load::walk(&mut held.connection, after, limit)).await;
+            let found = in_time(load::walk(&mut held.connection, after, limit)).await;
             inner.pool.give(held, found)
         }))
     }
@@ -413,7 +413,7 @@ impl EventStore for PostgresStore {
         let inner = self.inner.clone();
         Box::pin(self.run(async move {
             let mut held = inner.pool.take(Use::Search).await?;
-            let found = inner.in_time(load::known_keys(&mut held.connection, after, limit)).await;
+            let found = in_time(load::known_keys(&mut held.connection, after, limit)).await;
             inner.pool.give(held, found)
         }))
     }
@@ -426,7 +426,7 @@ impl EventStore for PostgresStore {
                 let states = load::states(&mut held.connection).await?;
                 Ok(Stats { states, oldest_due: load::oldest_due(&mut held.connection).await? })
             };
-            let counted = inner.in_time(counted).await;
+            let counted = in_time(counted).await;
             inner.pool.give(held, counted)
         }))
     }

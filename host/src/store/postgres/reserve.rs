@@ -4,9 +4,9 @@
 //! key known in the statement that ends the hold. So whoever finds a key free of a hold finds it known.
 
 use super::super::{Reservation, StoreError};
-use super::Inner;
 use super::failure::Failure;
 use super::pool::{Connection, Use};
+use super::{Inner, in_time};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::EventId;
@@ -47,7 +47,7 @@ impl Inner {
         let mut last = Failure::late();
         for _ in 0..TRIES {
             let mut held = self.pool.take(Use::Work).await?;
-            let done = self.in_time(hold(&mut held.connection, now, key, id, until)).await;
+            let done = in_time(hold(&mut held.connection, now, key, id, until)).await;
             match self.pool.give(held, done) {
                 Ok(reservation) => return Ok(reservation),
                 Err(failure @ (Failure::Gone(_) | Failure::Again(_))) => last = failure,
@@ -68,7 +68,7 @@ impl Inner {
         let mut last = Failure::late();
         for _ in 0..TRIES {
             let mut held = self.pool.take(Use::Work).await?;
-            let done = self.in_time(end_hold(&mut held.connection, now, key, id, known)).await;
+            let done = in_time(end_hold(&mut held.connection, now, key, id, known)).await;
             match self.pool.give(held, done) {
                 Ok(ended) => return Ok(ended),
                 Err(failure @ (Failure::Gone(_) | Failure::Again(_))) => last = failure,

@@ -6,7 +6,7 @@ use super::accept::{Entry, Kept};
 use super::failure::Failure;
 use super::pool::{Connection, Use};
 use super::queue::Asked;
-use super::{code, text};
+use super::{code, in_time, text};
 use crate::base::clock::Timestamp;
 use crate::base::payload::{MEMORY_MAX, Payload};
 
@@ -69,7 +69,7 @@ impl Inner {
             let done = restore(&mut held.connection, batch, &entries).await;
             held.connection.end(done).await
         };
-        let done = self.in_time(work).await;
+        let done = in_time(work).await;
         self.pool.give(held, done)
     }
 

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::line::{Line, advance};
 use super::pool::{Connection, Use};
 use super::queue::Asked;
-use super::{code, text};
+use super::{code, in_time, text};
 use crate::base::clock::Timestamp;
 
 const TRIES: usize = 4;
@@ -132,7 +132,7 @@ impl Inner {
                 Ok(held) => held,
                 Err(failure) => return Err(failure.into()),
             };
-            let done = self.in_time(settle(&mut held.connection, endings)).await;
+            let done = in_time(settle(&mut held.connection, endings)).await;
             match self.pool.give(held, done) {
                 Ok(settled) => return Ok(settled),
                 // After a break nobody knows whether it was done. Whoever asked tries again, and if it was, is told that

@@ -7,7 +7,7 @@ use super::super::{DeliveryState, Retention, Swept};
 use super::failure::Failure;
 use super::pool::{Connection, Use};
 use super::schema::DELIVERIES_MAX;
-use super::{Inner, code, state};
+use super::{Inner, code, in_time, state};
 use crate::base::clock::Timestamp;
 use crate::base::ids::EventId;
 
@@ -68,7 +68,7 @@ impl Inner {
                     [&code(state), &cutoff.millis(), &received, &id, &LOOK];
                 Ok(held.connection.client().query(&statement, &parameters).await?)
             };
-            let rows = self.in_time(look).await;
+            let rows = in_time(look).await;
             let rows = self.pool.give(held, rows)?;
             let Some(last) = rows.last() else { return Ok(()) };
             (id, received) = (last.get(0), last.get(1));
@@ -77,7 +77,7 @@ impl Inner {
             let events: Vec<i64> = events.into_iter().collect();
             for step in events.chunks(STEP) {
                 let mut held = self.pool.take(Use::Search).await?;
-                let done = self.in_time(remove(&mut held.connection, now, retention, step)).await;
+                let done = in_time(remove(&mut held.connection, now, retention, step)).await;
                 let removed = self.pool.give(held, done)?;
                 swept.events += removed.events;
                 swept.undelivered += removed.undelivered;
@@ -95,7 +95,7 @@ impl Inner {
                 let statement = held.connection.statement(EXPIRED).await?;
                 Ok(held.connection.client().execute(&statement, &[&now.millis(), &KEYS]).await?)
             };
-            let done = self.in_time(step).await;
+            let done = in_time(step).await;
             let step = self.pool.give(held, done)?;
             gone += step;
             if step < KEYS.unsigned_abs() {
@@ -112,7 +112,7 @@ impl Inner {
             let statement = held.connection.statement(EXPIRED).await?;
             Ok(held.connection.client().execute(&statement, &[&now.before(ORPHAN_AGE).millis()]).await?)
         };
-        let done = self.in_time(sweep).await;
+        let done = in_time(sweep).await;
         self.pool.give(held, done).map(drop)
     }
 
@@ -128,7 +128,7 @@ impl Inner {
                 let statement = held.connection.statement(ORPHANS).await?;
                 Ok(held.connection.client().query(&statement, &[&&before.bytes()[..], &after]).await?)
             };
-            let rows = self.in_time(look).await;
+            let rows = in_time(look).await;
             let rows = self.pool.give(held, rows)?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.get(0);
