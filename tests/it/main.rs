@@ -15,6 +15,7 @@ mod listeners;
 mod misbehaving;
 mod observability;
 mod ordered;
+mod pack;
 mod process;
 mod proxied;
 mod reload;

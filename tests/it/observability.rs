@@ -179,7 +179,7 @@ async fn every_panel_and_every_rule_has_data() {
         while let Some((place, query)) = left.last() {
             let series = prometheus.query(query).await?;
             if series.is_empty() {
-                if turn % 200 == 0 {
+                if turn.is_multiple_of(200) {
                     eprintln!("still nothing for {place}: {query}");
                 }
                 return None;

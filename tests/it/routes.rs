@@ -165,6 +165,20 @@ async fn a_preflight_is_answered_by_the_gateway_and_never_forwarded() {
 }
 
 #[tokio::test]
+async fn a_route_gives_no_leave_for_what_another_serves() {
+    let peer = Peer::scripted([]).await;
+    let cors = format!("cors = {{ origins = [\"{APP}\"], credentials = true }}");
+    let toml = route("all", "/api/{*rest}", &cors) + &route("admin", "/api/admin", "method = \"DELETE\"");
+    let gateway = started(&peer, &toml).await;
+    let preflight = |method| [("origin", APP), ("access-control-request-method", method)];
+    let leave = ask(&gateway, Method::OPTIONS, "/api/admin", &preflight("PUT")).await;
+    assert_eq!((leave.status.as_u16(), leave.field("access-control-allow-methods")), (204, "PUT"));
+    let none = ask(&gateway, Method::OPTIONS, "/api/admin", &preflight("DELETE")).await;
+    assert_eq!((none.status.as_u16(), none.field("access-control-allow-methods")), (200, ""));
+    assert_eq!(peer.deliveries().len(), 1, "the product of the route that takes every method answers it");
+}
+
+#[tokio::test]
 async fn who_may_read_an_answer_is_the_gateways_to_say_on_errors_too() {
     let theirs = Reply::With(200, "access-control-allow-origin", "https://evil.test".into());
     let peer =

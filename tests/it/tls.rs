@@ -168,7 +168,11 @@ async fn a_session_is_resumed_on_any_worker_and_by_the_next_generation() {
     place(gateway.setup.folder().join("clients.pem"), &authority.pem());
     let client = Arc::new(authority.client());
     assert!(asked(connected(&gateway, "a.test", &client).await, GET).await.starts_with("HTTP/1.1 200 "));
+    let mut used = Wire::over(connected(&gateway, "a.test", &client).await);
+    used.send("GET /echo HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    assert!(used.response().await.starts_with("HTTP/1.1 200 "));
     gateway.reload_with(&toml(&["a"], "client_ca = \"clients.pem\"")).await.unwrap();
+    assert_eq!(used.rest().await, b"", "a connection that showed none ends");
     assert_eq!(asked(connected(&gateway, "a.test", &client).await, GET).await, "", "a ticket is no certificate");
 }
 

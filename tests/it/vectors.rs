@@ -31,10 +31,41 @@ async fn the_vectors_of_standard_webhooks_hold_through_the_front_door() {
     hold("standardwebhooks", 36).await;
 }
 
+#[tokio::test]
+async fn discords_vectors_hold_through_the_front_door() {
+    hold("discord", 40).await;
+}
+
+#[tokio::test]
+async fn paddles_vectors_hold_through_the_front_door() {
+    hold("paddle", 38).await;
+}
+
+#[tokio::test]
+async fn sendgrids_vectors_hold_through_the_front_door() {
+    hold("sendgrid", 40).await;
+}
+
+#[tokio::test]
+async fn shopifys_vectors_hold_through_the_front_door() {
+    hold("shopify", 30).await;
+}
+
+#[tokio::test]
+async fn svixs_vectors_hold_through_the_front_door() {
+    hold("svix", 50).await;
+}
+
+/// Those that say which URL Twilio calls: the test's own has another scheme.
+#[tokio::test]
+async fn twilios_vectors_hold_through_the_front_door() {
+    hold_those("twilio", 16, |vector| !vector.options.is_empty()).await;
+}
+
 /// Each import is paid for by every fresh instance, and std alone would bring twenty.
 #[test]
 fn providers_plugins_import_nothing_of_wasi() {
-    for provider in ["github", "stripe", "slack", "standardwebhooks"] {
+    for provider in plugins::names().iter().filter(|name| plugins::is_verifier(name)) {
         let component = std::fs::read(plugins::component(provider)).unwrap();
         assert!(component.windows(5).all(|name| name != b"wasi:"), "{provider} names an interface of WASI");
     }
@@ -42,8 +73,13 @@ fn providers_plugins_import_nothing_of_wasi() {
 
 /// Sends every vector that must hold, at least `least` of them.
 async fn hold(provider: &str, least: usize) {
+    hold_those(provider, least, |_| true).await;
+}
+
+async fn hold_those(provider: &str, least: usize, wanted: fn(&Vector) -> bool) {
     let vectors = vectors::read(&plugins::vectors(provider)).unwrap();
-    let musts: Vec<_> = vectors.iter().filter(|vector| vector.level == Level::Must).collect();
+    let musts = vectors.iter().filter(|vector| vector.level == Level::Must && wanted(vector));
+    let musts: Vec<_> = musts.collect();
     assert!(musts.len() >= least, "there are {} vectors", musts.len());
     let gateway = TestGateway::start(setup(provider, &musts)).await;
     let mut ids = BTreeMap::new();
@@ -59,6 +95,8 @@ async fn hold(provider: &str, least: usize) {
         let (status, became) = answer.became();
         let new = gateway.events().await.len() - kept;
         let as_expected = match vector.expect {
+            // The plugin acknowledged in words of its own.
+            Expect::Accept if became.is_empty() => status == 200 && new <= usize::from(vector.duplicate_of.is_none()),
             Expect::Accept => {
                 ids.insert(vector.id.clone(), answer.id());
                 (status, became.as_str(), new) == (202, "accepted", 1)
@@ -70,7 +108,7 @@ async fn hold(provider: &str, least: usize) {
         if !as_expected {
             writeln!(failures, "{}: expected {:?}, got {answer:?} ({})", vector.id, vector.expect, vector.why).unwrap();
         }
-        if let Some(first) = &vector.duplicate_of {
+        if let Some(first) = vector.duplicate_of.as_ref().filter(|_| !became.is_empty()) {
             assert_eq!((became.as_str(), ids.get(first)), ("duplicate", Some(&answer.id())), "{}", vector.id);
         }
     }
@@ -95,18 +133,21 @@ fn setup(provider: &str, vectors: &[&Vector]) -> Setup {
             roles.push(format!("{role} = \"s{at}-{role}\""));
             environment.extend(variables.into_iter().zip(values));
         }
-        assert!(vector.options.is_empty(), "options need a line here");
+        let options: Vec<_> = vector.options.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         let tolerance = match vector.tolerance {
             None => "tolerance = \"off\"",
             Some(300) => "",
+            Some(5) => "tolerance = \"5s\"",
             Some(other) => panic!("a tolerance of {other} needs a line here"),
         };
         writeln!(
             toml,
             "[route.s{at}]\npath = \"{}\"\nheader = {{ {SET} = '''{set}''' }}\nproduct = \"app\"\n\
-             [route.s{at}.webhook]\nverifier = \"{provider}\"\nsecrets = {{ {} }}\n{tolerance}",
-            vector.target(),
-            roles.join(", ")
+             [route.s{at}.webhook]\nverifier = \"{provider}\"\nsecrets = {{ {} }}\n\
+             options = {{ {} }}\n{tolerance}",
+            vector.target().split('?').next().unwrap_or_default(),
+            roles.join(", "),
+            options.join(", ")
         )
         .unwrap();
     }

@@ -37,6 +37,13 @@ pub fn vectors(name: &str) -> String {
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
+/// Whether a plugin is a verifier of the pack: its source says so, and it has vectors.
+pub fn is_verifier(name: &str) -> bool {
+    let folder = root().join("plugins").join(name);
+    let source = fs::read_to_string(folder.join("src/lib.rs")).unwrap_or_default();
+    source.contains("::verifier!(") && folder.join("vectors.jsonl").is_file()
+}
+
 /// The names of all that were built.
 pub fn names() -> Vec<String> {
     let entries = fs::read_dir(built()).expect("the built plugins");

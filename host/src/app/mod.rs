@@ -185,7 +185,7 @@ impl App {
         self.live.supervisor.stopping();
         let timeouts = self.live.current.load().timeouts.clone();
         tokio::time::sleep(timeouts.drain_delay.unwrap_or_default()).await;
-        tracing::info!(connections = self.connections.held(), "draining");
+        tracing::info!("draining");
         self.live.edge().drain();
         let drained = tokio::time::timeout(timeouts.drain.unwrap_or(Duration::MAX), self.connections.done()).await;
         if drained.is_err() {

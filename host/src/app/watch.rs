@@ -1,5 +1,6 @@
 //! Noticing that the configuration file, a secret's, a certificate's or a key's file, or a plugin changed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,7 +44,11 @@ pub(super) async fn files(live: Arc<Live>, drain: Drain) {
         if now == last && now != taken_up {
             // What went wrong is in the log and the metrics already.
             let _outcome = live.reload().await;
-            taken_up = look(&live).await;
+            // What changed since the look that led to the reload may have come too late for it.
+            let before: BTreeMap<_, _> = now.into_iter().collect();
+            let listed = look(&live).await.into_iter();
+            taken_up =
+                listed.map(|(path, stamp)| (path.clone(), before.get(&path).copied().unwrap_or(stamp))).collect();
             last.clone_from(&taken_up);
         } else {
             last = now;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -79,6 +80,9 @@ impl Handler {
         if let Some(crossing) = crossing {
             crossing.mark(response.headers_mut());
         }
+        if method == Method::HEAD {
+            response = without_body(response);
+        }
         let bare = method == Method::HEAD || is_bodiless(response.status());
         response.map(|body| body.recorded(access, bare))
     }
@@ -117,8 +121,8 @@ impl Handler {
         crossing: &mut Option<Crossing>,
     ) -> Result<Response<Body>, RequestError> {
         *protocol = check::protocol(&request);
-        let exchange = self.exchange(arrived, &mut request, access, protocol)?;
-        *crossing = Crossing::of(&exchange.route, &request);
+        let (exchange, preflight) = self.exchange(arrived, &mut request, access, protocol)?;
+        *crossing = Crossing::of(&exchange.route, &request, preflight);
         if let Some(answer) = crossing.as_ref().and_then(|crossing| crossing.preflight(request.headers())) {
             return Ok(answer);
         }
@@ -130,14 +134,14 @@ impl Handler {
         }
     }
 
-    /// Checks the head and finds its route.
+    /// Checks the head and finds its route, and whether that is found as the route of a request that a preflight announces.
     fn exchange(
         &self,
         arrived: Arrived,
         request: &mut Request<Incoming>,
         access: &mut Access,
         protocol: &mut Protocol,
-    ) -> Result<Exchange, RequestError> {
+    ) -> Result<(Exchange, bool), RequestError> {
         let Arrived { id, gateway, started, peer } = arrived;
         check::head(request, &gateway.limits)?;
         let path = path::normalise(request.uri().path()).map_err(|_| RequestError::Path)?;
@@ -156,6 +160,7 @@ impl Handler {
         };
         let announced = cors::asked_method(request.method(), request.headers());
         let asked = cors::standing_for(asked, announced.as_ref(), &gateway.routes, |route| route.policy.cors.as_ref());
+        let preflight = asked.preflight;
         let found = gateway.routes.find(asked).map_err(|miss| missed(miss, asked, &gateway.routes));
         let route = Arc::clone(&found?.target);
         if let Target::Webhook(_) = route.target {
@@ -163,7 +168,7 @@ impl Handler {
         }
         access.serve(Arc::clone(&route), *protocol);
         let (trace, joined) = identity::trace(request.headers(), peer.trusted);
-        Ok(Exchange {
+        let exchange = Exchange {
             trace,
             joined,
             deadline: route.timeouts.total.map(|total| started + total),
@@ -175,7 +180,8 @@ impl Handler {
             peer,
             path,
             started,
-        })
+        };
+        Ok((exchange, preflight))
     }
 }
 
@@ -214,6 +220,20 @@ fn refuse(
     let answer = error.answer();
     access.failed(answer.http, answer.reason, answer.outcome());
     respond::answer(error, id, protocol, media)
+}
+
+/// The answer to HEAD: the length that GET's would have, and no body, which over HTTP/2 nobody else takes off it (RFC 9110,
+/// section 9.3.2).
+fn without_body(response: Response<Body>) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Body::empty());
+    if let (Some(length), false) = (length, is_bodiless(response.status())) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 fn is_bodiless(status: StatusCode) -> bool {

@@ -134,7 +134,7 @@ impl Edge {
                     let wanted = plan.listeners[&name].address;
                     let opened = self.listen(name.clone(), wanted, bound, entrance);
                     if let Some(moved) = open.insert(name, opened) {
-                        moved.server.drain().start();
+                        moved.server.end();
                     }
                 }
                 (None, Some(stays)) => stays.server.enter_by(entrance),
@@ -144,7 +144,7 @@ impl Edge {
         open.retain(|name, listener| {
             let stays = plan.listeners.contains_key(name);
             if !stays {
-                listener.server.drain().start();
+                listener.server.end();
             }
             stays
         });
@@ -156,8 +156,10 @@ impl Edge {
         let server = Arc::new(Server::new(handler, self.connections.part(), entrance, metrics));
         for (worker, socket) in self.workers.iter().zip(bound.into_sockets()) {
             let (serving, places) = (Arc::clone(&server), Arc::clone(&self.places));
-            let serve = move |client| Arc::clone(&serving).connection(client);
-            worker.spawn(listener::accept(socket, places, server.drain().clone(), serve));
+            // Whoever waits for the connections waits for those that are still to be accepted too.
+            let accepting = server.drain().guard();
+            let serve = move |client| Arc::clone(&serving).connection(client, serving.admit());
+            worker.spawn(async move { listener::accept(socket, places, accepting.drain().clone(), serve).await });
         }
         Open { wanted, address, server }
     }
@@ -191,7 +193,7 @@ impl Edge {
     pub fn drain(&self) {
         self.connections.start();
         for open in self.open().values() {
-            open.server.drain().start();
+            open.server.end();
         }
     }
 

@@ -22,10 +22,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handle::Handler;
-use crate::base::drain::Drain;
+use crate::base::drain::{Drain, Guard};
 use crate::config::plan::{Limits, Timeouts};
 use crate::exchange::body::{Body, BrokenOff};
-use crate::net::activity::{Activity, Busy, Waits, Watched};
+use crate::net::activity::{Activity, Ahead, Busy, Waits};
 use crate::net::entrance::{Entered, Entrance, Origin};
 use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
@@ -62,13 +62,16 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     handler: Handler,
     drain: Drain,
+    /// The connections that came in by the present entrance, and others that were asked no less.
+    admitted: ArcSwap<Drain>,
     entrance: ArcSwap<Entrance>,
     metrics: ListenerMetrics,
 }
 
 impl Server {
     pub(super) fn new(handler: Handler, drain: Drain, entrance: Entrance, metrics: ListenerMetrics) -> Self {
-        Self { handler, drain, entrance: ArcSwap::from_pointee(entrance), metrics }
+        let admitted = ArcSwap::from_pointee(drain.part());
+        Self { handler, drain, admitted, entrance: ArcSwap::from_pointee(entrance), metrics }
     }
 
     /// The way in, for connections that come now.
@@ -76,26 +79,41 @@ impl Server {
         self.entrance.load_full()
     }
 
-    /// Another way in, for connections to come.
+    /// Another way in, for connections to come. Those that came in by one that asked clients for something else end as in a
+    /// drain: what they are let do follows the configuration that serves now.
     pub(super) fn enter_by(&self, entrance: Entrance) {
-        self.entrance.store(Arc::new(entrance));
+        let before = self.entrance.swap(Arc::new(entrance));
+        if !self.entrance.load().asks_as(&before) {
+            self.admitted.swap(Arc::new(self.drain.part())).start();
+        }
     }
 
-    /// What asks its connections to end.
+    /// What asks it to take no more connections.
     pub(super) fn drain(&self) -> &Drain {
         &self.drain
     }
 
+    /// Asks it to take no more connections, and those it has to end.
+    pub(super) fn end(&self) {
+        self.drain.start();
+        self.admitted.load().start();
+    }
+
+    /// To be held while a connection is served, from the moment it is accepted.
+    pub(super) fn admit(&self) -> Guard {
+        self.admitted.load().guard()
+    }
+
     /// Serves one connection to its end.
-    pub(super) async fn connection(self: Arc<Self>, client: Client) {
-        let _guard = self.drain.guard();
+    pub(super) async fn connection(self: Arc<Self>, client: Client, admitted: Guard) {
+        let drain = admitted.drain();
         let Client { stream, address, place: _place } = client;
         let gateway = self.handler.gateway();
         let (limits, timeouts) = (gateway.limits.clone(), gateway.timeouts.clone());
         // A connection outlives generations; it must not keep one alive.
         drop(gateway);
-        let closed = match self.opened(stream, address, &timeouts).await {
-            Ok(Some(opened)) => self.speak(opened, &limits, &timeouts).await,
+        let closed = match self.opened(stream, address, &timeouts, drain).await {
+            Ok(Some(opened)) => self.speak(opened, &limits, &timeouts, drain).await,
             Ok(None) => Ok(()),
             Err(closed) => Err(closed),
         };
@@ -110,6 +128,7 @@ impl Server {
         stream: TcpStream,
         address: std::net::SocketAddr,
         timeouts: &Timeouts,
+        drain: &Drain,
     ) -> Result<Option<Opened>, Closed> {
         let entrance = self.entrance();
         let opening = async {
@@ -118,7 +137,7 @@ impl Server {
         };
         let connected = Instant::now();
         let cut_short = async {
-            self.drain.wait().await;
+            drain.wait().await;
             sleep_until(connected + FRESH).await;
         };
         tokio::select! {
@@ -128,26 +147,34 @@ impl Server {
         }
     }
 
-    async fn speak(self: &Arc<Self>, opened: Opened, limits: &Limits, timeouts: &Timeouts) -> Result<(), Closed> {
+    async fn speak(
+        self: &Arc<Self>,
+        opened: Opened,
+        limits: &Limits,
+        timeouts: &Timeouts,
+        drain: &Drain,
+    ) -> Result<(), Closed> {
         let Opened { stream, origin, multiplexed, ahead } = opened;
         let activity = Activity::new();
         let waits = Waits { header: timeouts.header, keepalive: timeouts.keepalive, stall: timeouts.idle };
-        let watched = Watched::new(stream, ahead, Arc::clone(&activity));
+        let stream = Ahead::new(stream, ahead);
         if multiplexed {
             activity.multiplexed();
-            let io = TokioIo::new(Guarded::frames(watched, Arc::clone(&activity)));
+            let io = TokioIo::new(Guarded::frames(stream, Arc::clone(&activity)));
             let service = service_fn(|request| {
                 let (server, busy) = (Arc::clone(self), activity.begin());
                 async move { server.exchange(request, origin, busy, None).await }
             });
             let connection = multiplexed_builder(limits).serve_connection(io, service);
-            return drive(connection, &activity, waits, &self.drain).await;
+            return drive(connection, &activity, waits, drain).await;
         }
         let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
-        let io = TokioIo::new(Guarded::plain(watched, head, Arc::clone(&activity)));
-        let service = service_fn(|request| self.exchange(request, origin, activity.begin(), activity.refused()));
+        let io = TokioIo::new(Guarded::plain(stream, head, Arc::clone(&activity)));
+        // Boxed, so that a connection that waits for its next request does not hold the place for one.
+        let service =
+            service_fn(|request| Box::pin(self.exchange(request, origin, activity.begin(), activity.refused())));
         let connection = plain_builder(limits).serve_connection(io, service);
-        drive(connection, &activity, waits, &self.drain).await
+        drive(connection, &activity, waits, drain).await
     }
 
     async fn exchange(
@@ -278,15 +305,15 @@ async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drai
     let look = waits.stall.map_or(LOOK_AGAIN, |stall| stall.min(LOOK_AGAIN));
     let mut timer = pin!(sleep_until(Instant::now() + look));
     let mut watch = Watch { activity, waits, look, moved: None };
-    let mut closing = false;
+    let mut closing = None;
     let mut outcome = Ok(());
     poll_fn(|cx| {
         loop {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(outcome);
             }
-            if !closing && drained.as_mut().poll(cx).is_ready() {
-                closing = true;
+            if closing.is_none() && drained.as_mut().poll(cx).is_ready() {
+                closing = Some(Instant::now());
                 connection.as_mut().close();
                 continue;
             }
@@ -296,10 +323,9 @@ async fn drive(connection: impl Closing, activity: &Activity, waits: Waits, drai
                 Some(Wait::Head) if outcome.is_ok() && activity.late() => outcome = Err(Closed::HeadTimeout),
                 Some(Wait::Head) => return Poll::Ready(Err(Closed::HeadTimeout)),
                 Some(Wait::Stalled) => return Poll::Ready(Err(Closed::Stalled)),
-                Some(Wait::Request) if closing => return Poll::Ready(outcome),
+                Some(Wait::Request) if closing.is_some() => return Poll::Ready(outcome),
                 Some(Wait::Request) => {
-                    closing = true;
-                    timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
+                    closing = Some(Instant::now());
                     connection.as_mut().close();
                 }
             }
@@ -326,10 +352,18 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn overdue(&mut self, mut timer: Pin<&mut Sleep>, closing: bool, cx: &mut Context<'_>) -> Option<Wait> {
+    /// Whoever was asked to go has a while for that, and to take the end of the last answer, which is with the library
+    /// already.
+    fn due(&self, closing: Option<Instant>) -> Option<Instant> {
+        let Some(asked) = closing else { return self.activity.due(self.waits) };
+        let waits = Waits { keepalive: Some(LOOK_AGAIN), ..self.waits };
+        self.activity.due(waits).map(|due| due.max(asked + LOOK_AGAIN))
+    }
+
+    fn overdue(&mut self, mut timer: Pin<&mut Sleep>, closing: Option<Instant>, cx: &mut Context<'_>) -> Option<Wait> {
         loop {
             // A head that began is due before what was waited for until now.
-            let due = self.activity.due(self.waits);
+            let due = self.due(closing);
             if let Some(due) = due.filter(|due| *due < timer.deadline()) {
                 timer.as_mut().reset(due);
             }
@@ -339,7 +373,7 @@ impl Watch<'_> {
             let now = Instant::now();
             match due {
                 Some(due) if due <= now && self.activity.in_head() => return Some(Wait::Head),
-                Some(due) if due <= now || closing => return Some(Wait::Request),
+                Some(due) if due <= now => return Some(Wait::Request),
                 _ if self.is_stalled(now) => return Some(Wait::Stalled),
                 _ => {}
             }

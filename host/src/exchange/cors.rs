@@ -63,11 +63,13 @@ pub struct Crossing {
 }
 
 impl Crossing {
-    /// `None` when the route has no `cors`.
-    pub fn of<B>(route: &Arc<Route>, request: &Request<B>) -> Option<Self> {
+    /// `None` when the route has no `cors`. A `preflight` is one to the route it was found by: another's leave is not its
+    /// to give.
+    pub fn of<B>(route: &Arc<Route>, request: &Request<B>, preflight: bool) -> Option<Self> {
         route.policy.cors.as_ref()?;
         let origin = request.headers().get(header::ORIGIN).cloned();
-        Some(Self { route: Arc::clone(route), origin, asked: asked_method(request.method(), request.headers()) })
+        let asked = if preflight { asked_method(request.method(), request.headers()) } else { None };
+        Some(Self { route: Arc::clone(route), origin, asked })
     }
 
     /// The answer, when the request is a preflight. Who is not allowed gets one too, without leave.

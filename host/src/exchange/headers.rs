@@ -146,10 +146,16 @@ pub fn is_framed_once(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The comma-separated tokens of a field, over all its lines.
+/// The comma-separated tokens of a field, over all its lines; those that are not text are passed over, not their
+/// neighbours.
 pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    elements(headers, name).filter_map(|element| str::from_utf8(element).ok())
+}
+
+/// The comma-separated elements of a field, over all its lines, whatever bytes they are.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    values.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// Says who asked, for what host and over what. What a trusted peer said is added to; what a stranger said is dropped, and
@@ -192,14 +198,10 @@ fn append_forwarded(headers: &mut HeaderMap, peer: &Peer, authority: &str) {
 }
 
 fn append_client(headers: &mut HeaderMap, peer: &Peer) {
-    let before: Vec<_> = tokens(headers, &X_FORWARDED_FOR).collect();
     let after = address(peer);
-    let list = if before.is_empty() {
-        after
-    } else {
-        let text = format!("{}, {}", before.join(", "), after.to_str().unwrap_or_default());
-        HeaderValue::try_from(text).unwrap_or(after)
-    };
+    let mut list: Vec<_> = elements(headers, &X_FORWARDED_FOR).collect();
+    list.push(after.as_bytes());
+    let list = HeaderValue::from_bytes(&list.join(&b", "[..])).unwrap_or(after);
     headers.insert(X_FORWARDED_FOR, list);
 }
 
@@ -218,11 +220,11 @@ fn drop_forwarded(headers: &mut HeaderMap) {
 
 /// The client a trusted peer speaks for: the rightmost address in `x-forwarded-for` that is not itself `trusted`.
 pub fn client(headers: &HeaderMap, trusted: impl Fn(std::net::IpAddr) -> bool) -> Option<std::net::IpAddr> {
-    let list: Vec<_> = tokens(headers, &X_FORWARDED_FOR).collect();
+    let list: Vec<_> = elements(headers, &X_FORWARDED_FOR).collect();
     let mut leftmost = None;
-    for text in list.into_iter().rev() {
+    for element in list.into_iter().rev() {
         // Beyond what does not parse nothing can be believed.
-        let Some(address) = forwarded_address(text) else { break };
+        let Some(address) = str::from_utf8(element).ok().and_then(forwarded_address) else { break };
         leftmost = Some(address);
         if !trusted(address) {
             break;
@@ -342,6 +344,26 @@ mod tests {
                 "x-forwarded-proto: https"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_not_text_hides_nothing_beside_it() {
+        let mut map = HeaderMap::new();
+        for (name, value) in [
+            (X_FORWARDED_FOR, &b"10.0.0.5"[..]),
+            (X_FORWARDED_FOR, b"\xff, 203.0.113.9"),
+            (header::CONNECTION, b"x-private, \xff"),
+            (HeaderName::from_static("x-private"), b"1"),
+        ] {
+            map.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        assert_eq!(client(&map, |_| false), "203.0.113.9".parse().ok());
+        assert_eq!(client(&map, |_| true), "203.0.113.9".parse().ok(), "beyond it nothing is believed");
+        add_forwarded(&mut map, &peer(true), "a.test");
+        let told = map.get(X_FORWARDED_FOR).unwrap().as_bytes();
+        assert!(told.starts_with(b"10.0.0.5, \xff, 203.0.113.9, "), "{}", told.escape_ascii());
+        strip_hop_by_hop(&mut map);
+        assert!(!map.contains_key("x-private"));
     }
 
     #[test]

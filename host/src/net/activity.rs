@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -149,12 +149,19 @@ impl Activity {
         self.parked.register(waker);
     }
 
-    /// Bytes of a head came.
-    pub(super) fn received(&self) {
-        let plain = !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed);
-        if plain && !self.in_head() {
-            self.head_since.store(self.now(), Ordering::Relaxed);
+    /// Bytes of HTTP/1.1 came: of a `head`, or of the body of a request that is answered.
+    pub(super) fn received(&self, head: bool) {
+        match head {
+            _ if self.is_busy() => {}
+            true if self.in_head() => {}
+            true => self.head_since.store(self.now(), Ordering::Relaxed),
+            false => self.idle_since.store(self.now(), Ordering::Relaxed),
         }
+    }
+
+    /// Whoever waits until the connection is no longer busy may look again.
+    pub(super) fn wake(&self) {
+        self.parked.wake();
     }
 
     /// Frames came: whether a head `began` among them, and whether the last one has not ended.
@@ -221,39 +228,37 @@ fn add(count: &AtomicU32, change: i32) {
     count.store(count.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
 }
 
-/// A stream that notes in an [`Activity`] when bytes come. What was read ahead of it comes first.
+/// A stream of which something was read already; that comes first.
 #[derive(Debug)]
-pub struct Watched<S> {
+pub struct Ahead<S> {
     stream: S,
     ahead: Vec<u8>,
-    activity: Arc<Activity>,
 }
 
-impl<S> Watched<S> {
-    /// Watches `stream`; `ahead` is what was read from it already.
-    pub fn new(stream: S, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
-        Self { stream, ahead, activity }
+impl<S> Ahead<S> {
+    /// `ahead` is what was read from `stream` already.
+    pub fn new(stream: S, ahead: Vec<u8>) -> Self {
+        Self { stream, ahead }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         if self.ahead.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        } else {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..count]);
-            self.ahead.drain(..count);
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        if buf.filled().len() > before {
-            self.activity.received();
+        let count = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..count]);
+        self.ahead.drain(..count);
+        if self.ahead.is_empty() {
+            // A connection may wait for long; what it was read into need not.
+            self.ahead = Vec::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Ahead<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -296,7 +301,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(64);
         let activity = Activity::new();
         let opened = Instant::now();
-        let mut watched = Watched::new(server, b"ahead".to_vec(), Arc::clone(&activity));
+        let mut stream = Ahead::new(server, b"ahead".to_vec());
         let at = |seconds| Some(opened + Duration::from_secs(seconds));
         assert_eq!(activity.due(WAITS), at(10), "the first head");
 
@@ -308,10 +313,11 @@ mod tests {
 
         tokio::time::advance(Duration::from_secs(5)).await;
         let mut bytes = [0; 5];
-        watched.read_exact(&mut bytes).await.expect("reads");
+        stream.read_exact(&mut bytes).await.expect("reads");
         assert_eq!(&bytes, b"ahead");
         client.write_all(b"G").await.expect("writes");
-        watched.read_exact(&mut bytes[..1]).await.expect("reads");
+        stream.read_exact(&mut bytes[..1]).await.expect("reads");
+        activity.received(true);
         assert_eq!(activity.due(WAITS), at(115), "a head that began");
 
         let busy = activity.begin();

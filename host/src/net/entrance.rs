@@ -57,6 +57,16 @@ impl Entrance {
         self.tls.as_ref()
     }
 
+    /// Whether it asks of clients what `other` does: the same proof of who they are, and of where they are from.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let same = match (&self.tls, &other.tls) {
+            (Some(tls), Some(other)) => tls.asks_as(other),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.proxies == other.proxies
+    }
+
     /// Lets a connection in, or says why it is closed.
     pub async fn enter(
         &self,

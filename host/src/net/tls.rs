@@ -91,6 +91,11 @@ impl Tls {
         &self.certificates
     }
 
+    /// Whether it asks clients for the same certificates.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        self.asks_for(&other.clients)
+    }
+
     fn asks_for(&self, clients: &Option<(ClientAuth, RootCertStore)>) -> bool {
         match (&self.clients, clients) {
             (None, None) => true,

@@ -393,23 +393,6 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_in_the_operators_guide() {
-        let guide = include_str!("../../../docs/operations.md");
-        let metrics = Metrics::new();
-        metrics.prepare(&Known {
-            products: vec!["p"],
-            plugins: vec!["v"],
-            webhooks: vec![("r", "v")],
-            secrets: vec![("s", 1)],
-            states: vec!["due"],
-        });
-        let _healthy = metrics.upstream_healthy.of("p", "http://a");
-        for family in metrics.registry.gather() {
-            assert!(guide.contains(&format!("`{}`", family.name())), "{}", family.name());
-        }
-    }
-
-    #[test]
     fn an_exchange_is_counted_once_and_leaves_no_one_active() {
         let metrics = Metrics::new();
         let product = metrics.product("api");

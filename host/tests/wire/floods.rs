@@ -8,7 +8,7 @@ use crate::frames::{
     PROTOCOL_ERROR, RST_STREAM, SETTINGS, STREAM_CLOSED, WHOLE, WINDOW_UPDATE, block, frame, get,
 };
 use crate::gateway;
-use crate::support::{TestGateway, Upstream, plan, soon, with_upstream};
+use crate::support::{TestGateway, Upstream, plan, soon, with_timeouts, with_upstream};
 
 /// Bytes of a flood that go unheeded at most: what the sockets between hold, before the gateway has looked at it.
 const UNHEEDED: usize = 32 << 20;
@@ -250,6 +250,26 @@ async fn a_client_that_does_not_read_holds_little() {
     .await;
     assert!(given < most, "{given} bytes one by one");
     assert!(inbound.closed().await, "the upstream is let go");
+    others_are_served(&gateway).await;
+}
+
+/// Requests that are answered at once, one after the other, from a client that takes no answer: the next one waits until the
+/// last answer is taken, and a client that never takes it is let go like one that asks for nothing more.
+#[tokio::test]
+async fn whoever_takes_no_answer_is_let_go() {
+    let plan = with_timeouts(plan(), |timeouts| timeouts.keepalive = Some(Duration::from_millis(300)));
+    let gateway = TestGateway::start(&plan);
+    let mut client = gateway.connect().await;
+    // Answered with as much again.
+    let request = format!("GET /echo/ HTTP/1.1\r\nhost: a\r\nx-more: {}\r\n\r\n", "x".repeat(16_000));
+    let mut written = 0;
+    soon(async {
+        while client.send_unless_closed(request.as_bytes()).await.is_ok() {
+            written += request.len();
+            assert!(written < 64 << 20, "{written} bytes of requests were taken");
+        }
+    })
+    .await;
     others_are_served(&gateway).await;
 }
 

@@ -216,3 +216,13 @@ async fn trailers_do_not_become_fields() {
     inbound.ok("ok").await;
     assert_eq!(client.end(1).await, End::Answered("ok".into()));
 }
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body() {
+    let (gateway, _upstream) = gateway().await;
+    let mut client = H2::open(&gateway).await;
+    for (stream, path) in [(1, "/echo/"), (3, "/echo/%zz")] {
+        let answer = client.ask(stream, &block(&head(&[(":method", "HEAD"), (":path", path)]))).await;
+        assert!(matches!(&answer, End::Answered(body) if body.is_empty()), "{path}: {answer:?}");
+    }
+}

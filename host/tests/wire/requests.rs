@@ -434,3 +434,16 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
     let inbound = soon(upstream.connection()).await;
     assert!(!inbound.0.rest().await.contains("halfGET"));
 }
+
+#[tokio::test]
+async fn a_client_that_sent_too_much_and_left_is_known_to_be_gone() {
+    let (gateway, mut upstream) = gateway().await;
+    for more in ["\r\n", "GET /next HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let mut client = gateway.connect().await;
+        client.send(format!("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n{more}")).await;
+        let mut inbound = upstream.connection().await;
+        inbound.request().await;
+        drop(client);
+        assert!(soon(inbound.closed()).await, "the upstream is let go after {more:?}");
+    }
+}

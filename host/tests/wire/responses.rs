@@ -202,4 +202,5 @@ async fn a_head_request_is_answered_with_a_head() {
     client.send("HEAD /\\ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     let refused = client.rest().await;
     assert!(refused.starts_with("HTTP/1.1 400 ") && refused.ends_with("\r\n\r\n"), "{refused}");
+    assert!(refused.contains("content-length: ") && !refused.contains("content-length: 0"), "{refused}");
 }

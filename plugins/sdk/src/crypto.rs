@@ -12,6 +12,20 @@ pub enum Hash {
     Crc32,
 }
 
+impl Hash {
+    /// Bytes of a digest.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+            Self::Crc32 => 4,
+        }
+    }
+}
+
 /// How a digest becomes bytes of signed content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {

@@ -36,6 +36,7 @@ mod crypto;
 pub mod encoding;
 mod json;
 mod request;
+pub mod scheme;
 mod settings;
 mod verdict;
 

@@ -8,14 +8,13 @@
 //! else `/type`. Fresh by the timestamp, which is signed. `url_verification`, sent when a URL is entered, is signed like
 //! everything else and answered with its challenge.
 
-use tollgate_sdk::{
-    About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier, encoding,
-};
+use tollgate_sdk::scheme::{Mac, SignedAt};
+use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Reply, Role, Settings, Verdict, Verifier};
 
-struct Slack;
+/// Slack's events, commands and interactions.
+pub struct Slack;
 
-const SIGNATURE: &str = "x-slack-signature";
-const TIMESTAMP: &str = "x-slack-request-timestamp";
+const SIGNATURE: Mac = Mac::hex("x-slack-signature", Hash::Sha256).prefix("v0=");
 
 impl Verifier for Slack {
     const ABOUT: About = About::new("slack", "https://docs.slack.dev/authentication/verifying-requests-from-slack")
@@ -26,14 +25,9 @@ impl Verifier for Slack {
     }
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
-        let header = call.required(SIGNATURE)?;
-        let digest = header.strip_prefix("v0=").and_then(|hex| encoding::hex(hex, 32));
-        let digest = digest.ok_or_else(|| Refusal::malformed(SIGNATURE))?;
-        let signed_at = call.required(TIMESTAMP)?;
-        let timestamp = encoding::decimal(&signed_at).ok_or_else(|| Refusal::malformed(TIMESTAMP))?;
-
-        let content = [Part::Text("v0:"), Part::Text(&signed_at), Part::Text(":"), Part::Body];
-        call.check_hmac(Key::text("signing"), Hash::Sha256, &content, &[digest])?;
+        let signed_at = SignedAt::seconds(call, "x-slack-request-timestamp")?;
+        let content = [Part::Text("v0:"), Part::Text(&signed_at.text), Part::Text(":"), Part::Body];
+        SIGNATURE.check(call, Key::text("signing"), &content)?;
 
         let kind = call.json("/type");
         if kind.as_deref() == Some("url_verification") {
@@ -41,16 +35,8 @@ impl Verifier for Slack {
             return Ok(Reply::text(challenge).into());
         }
         let kind = call.json("/event/type").or(kind);
-        Ok(Event::new().signed_id(call.json("/event_id")).kind(kind).timestamp(timestamp).into())
+        Ok(Event::new().signed_id(call.json("/event_id")).kind(kind).timestamp(signed_at.seconds).into())
     }
 }
 
 tollgate_sdk::verifier!(Slack);
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn vectors() {
-        tollgate_sdk::testing::run_vectors::<super::Slack>("vectors.jsonl");
-    }
-}

@@ -8,15 +8,11 @@
 //! signed. An id with a `.` is refused, as the specification advises: it would let the border between id, timestamp and
 //! body be moved without breaking the signature.
 
-use tollgate_sdk::{
-    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
-};
+use tollgate_sdk::scheme;
+use tollgate_sdk::{About, Call, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
-struct StandardWebhooks;
-
-const ID: &str = "webhook-id";
-const TIMESTAMP: &str = "webhook-timestamp";
-const SIGNATURE: &str = "webhook-signature";
+/// Webhooks of anyone who follows Standard Webhooks.
+pub struct StandardWebhooks;
 
 impl Verifier for StandardWebhooks {
     const ABOUT: About = About::new(
@@ -30,28 +26,9 @@ impl Verifier for StandardWebhooks {
     }
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
-        let id = call.required(ID)?;
-        if id.is_empty() || id.contains('.') {
-            return Err(Refusal::malformed(ID));
-        }
-        let signed_at = call.required(TIMESTAMP)?;
-        let timestamp = encoding::decimal(&signed_at).ok_or_else(|| Refusal::malformed(TIMESTAMP))?;
-        let signatures = call.required(SIGNATURE)?;
-        let digests = signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
-        let digests: Vec<_> = digests.filter_map(encoding::base64).filter(|digest| digest.len() == 32).collect();
-
-        let content = [Part::Text(&id), Part::Text("."), Part::Text(&signed_at), Part::Text("."), Part::Body];
-        call.check_hmac(Key::base64("signing").strip("whsec_"), Hash::Sha256, &content, &digests)?;
-        Ok(Event::new().signed_id(id).kind(call.json("/type")).timestamp(timestamp).into())
+        let message = scheme::StandardWebhooks::PLAIN.check(call, Key::base64("signing").strip("whsec_"))?;
+        Ok(message.event().kind(call.json("/type")).into())
     }
 }
 
 tollgate_sdk::verifier!(StandardWebhooks);
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn vectors() {
-        tollgate_sdk::testing::run_vectors::<super::StandardWebhooks>("vectors.jsonl");
-    }
-}

@@ -7,13 +7,13 @@
 //! Event: `/id` and `/type` of the body, both signed. Fresh by `t`, which is signed. The libraries differ on a second
 //! `t` (Ruby takes the first, Node the last), so it is refused.
 
-use tollgate_sdk::{
-    About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier, encoding,
-};
+use tollgate_sdk::scheme::Stamped;
+use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
 
-struct Stripe;
+/// Stripe's webhooks.
+pub struct Stripe;
 
-const SIGNATURE: &str = "stripe-signature";
+const SIGNATURE: Stamped = Stamped::new("stripe-signature");
 
 impl Verifier for Stripe {
     const ABOUT: About = About::new("stripe", "https://docs.stripe.com/webhooks/signature")
@@ -24,29 +24,9 @@ impl Verifier for Stripe {
     }
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
-        let header = call.required(SIGNATURE)?;
-        let (signed_at, timestamp, digests) = parse(&header).ok_or_else(|| Refusal::malformed(SIGNATURE))?;
-        let content = [Part::Text(signed_at), Part::Text("."), Part::Body];
-        call.check_hmac(Key::text("signing"), Hash::Sha256, &content, &digests)?;
+        let timestamp = SIGNATURE.check(call, Key::text("signing"))?;
         Ok(Event::new().signed_id(call.json("/id")).kind(call.json("/type")).timestamp(timestamp).into())
     }
 }
 
-/// The one `t`, as text and number, and every `v1` that is a digest.
-fn parse(header: &str) -> Option<(&str, u64, Vec<Vec<u8>>)> {
-    let items = || header.split(',').filter_map(|item| item.split_once('='));
-    let mut times = items().filter(|(name, _)| *name == "t");
-    let (Some((_, signed_at)), None) = (times.next(), times.next()) else { return None };
-    let digests = items().filter(|(name, _)| *name == "v1").filter_map(|(_, hex)| encoding::hex(hex, 32));
-    Some((signed_at, encoding::decimal(signed_at)?, digests.collect()))
-}
-
 tollgate_sdk::verifier!(Stripe);
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn vectors() {
-        tollgate_sdk::testing::run_vectors::<super::Stripe>("vectors.jsonl");
-    }
-}

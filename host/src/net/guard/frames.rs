@@ -70,8 +70,9 @@ impl FrameBudget {
         inward.walk(bytes, |frame| {
             began |= frame.kind == HEADERS;
             *head = matches!(frame.kind, HEADERS | CONTINUATION).then_some(frame.flags & END_HEADERS != 0);
-            if frame.kind == HEADERS {
-                *stream = frame.stream.max(*stream);
+            // Trailers are no new stream.
+            if frame.kind == HEADERS && frame.stream > *stream {
+                *stream = frame.stream;
                 resets.give(1);
             }
             if frame.kind == RST_STREAM {
@@ -259,9 +260,20 @@ mod tests {
         {
             assert_eq!(until_flooded(&busy), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_second_stream_may_be_reset() {
         let reset = frame(RST_STREAM, 0, 1, &[0; 4]);
-        assert_eq!(until_flooded(&[request.clone(), request.clone(), reset.clone()]), None, "every second one");
-        assert_eq!(until_flooded(&[request, reset]), Some(RESET_BURST - 1), "every one");
+        let opened = |stream| frame(HEADERS, 5, stream, b"head");
+        let until = |frames: &dyn Fn(u32) -> Vec<u8>| {
+            let mut budget = budget();
+            (0..100_000).find(|at| budget.received(&frames(4 * at + 1)) == Err(Flooded))
+        };
+        assert_eq!(until(&|stream| [opened(stream), opened(stream + 2), reset.clone()].concat()), None);
+        assert_eq!(until(&|stream| [opened(stream), reset.clone()].concat()), Some(RESET_BURST - 1));
+        let with_trailers = |stream| [opened(stream), opened(stream), reset.clone()].concat();
+        assert_eq!(until(&with_trailers), Some(RESET_BURST - 1), "trailers open no stream");
     }
 
     #[tokio::test(start_paused = true)]

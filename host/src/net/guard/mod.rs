@@ -73,11 +73,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        if let Guard::Frames(budget, _) = &mut self.guard {
-            budget.sent(&buf[..written]);
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        match (&mut self.guard, &polled) {
+            (Guard::Plain(plain), _) => plain.wrote(polled.is_pending()),
+            (Guard::Frames(budget, _), Poll::Ready(Ok(written))) => budget.sent(&buf[..*written]),
+            (Guard::Frames(..), _) => {}
         }
-        Poll::Ready(Ok(written))
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,16 +103,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        if let Guard::Frames(budget, _) = &mut self.guard {
-            let mut left = written;
-            for buf in bufs {
-                let count = left.min(buf.len());
-                budget.sent(&buf[..count]);
-                left -= count;
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        match (&mut self.guard, &polled) {
+            (Guard::Plain(plain), _) => plain.wrote(polled.is_pending()),
+            (Guard::Frames(budget, _), Poll::Ready(Ok(written))) => {
+                let mut left = *written;
+                for buf in bufs {
+                    let count = left.min(buf.len());
+                    budget.sent(&buf[..count]);
+                    left -= count;
+                }
             }
+            (Guard::Frames(..), _) => {}
         }
-        Poll::Ready(Ok(written))
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -33,6 +33,8 @@ pub(super) struct Plain {
     ready: usize,
     /// All of them were looked at.
     looked: bool,
+    /// The client takes nothing of an answer that the library gave up for sent.
+    blocked: bool,
     ended: Option<Ended>,
     lingering: Option<Lingering>,
 }
@@ -61,12 +63,34 @@ struct Lingering {
 impl Plain {
     pub(super) fn new(limits: HeadLimits, activity: Arc<Activity>) -> Self {
         let reading = Reading::Head(HeadReader::default());
-        Self { limits, activity, reading, held: vec![], ready: 0, looked: true, ended: None, lingering: None }
+        Self {
+            limits,
+            activity,
+            reading,
+            held: vec![],
+            ready: 0,
+            looked: true,
+            blocked: false,
+            ended: None,
+            lingering: None,
+        }
     }
 
-    /// Whether a message is whole and not answered.
+    /// Whether a message is whole and not answered, or its answer not taken.
     fn waits(&self) -> bool {
-        matches!(self.reading, Reading::Head(_)) && self.activity.is_busy()
+        self.is_between() && (self.activity.is_busy() || self.blocked)
+    }
+
+    /// Whether a head is next, or at hand.
+    fn is_between(&self) -> bool {
+        matches!(self.reading, Reading::Head(_))
+    }
+
+    /// The library wrote, or was told to wait with it. One that goes on reading meanwhile would keep every answer.
+    pub(super) fn wrote(&mut self, blocked: bool) {
+        if std::mem::replace(&mut self.blocked, blocked) && !blocked {
+            self.activity.wake();
+        }
     }
 
     /// Whether more is on its way that nobody will read.
@@ -84,7 +108,7 @@ impl Plain {
         if self.activity.is_tunnel() {
             self.ready = self.held.len();
         }
-        if self.activity.is_late() && self.ended.is_none() {
+        if self.activity.is_late() && self.is_between() && self.ended.is_none() {
             self.refuse(Refusal::Late);
         }
         loop {
@@ -101,7 +125,7 @@ impl Plain {
             if !self.held.is_empty() {
                 if self.waits() {
                     self.activity.park(cx.waker());
-                    return Poll::Pending;
+                    return self.poll_while_waiting(stream, cx, buf);
                 }
                 if !self.looked {
                     self.look();
@@ -113,10 +137,34 @@ impl Plain {
             if buf.filled().len() == before || self.activity.is_tunnel() {
                 return Poll::Ready(Ok(()));
             }
+            if !self.waits() {
+                self.activity.received(self.is_between());
+            }
             if self.take_in(before, buf) {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Holds what comes, as far as a head may be long, and notices the end of it: a client that is gone is to be known of
+    /// even if it sent more than it got answers to.
+    fn poll_while_waiting<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        while self.held.len() < self.limits.bytes {
+            ready!(Pin::new(&mut *stream).poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(&buf.filled()[before..]);
+            buf.set_filled(before);
+            self.looked = false;
+        }
+        Poll::Pending
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
@@ -148,7 +196,7 @@ impl Plain {
             self.looked = passed == 0;
         }
         if passed == 0 {
-            self.activity.received();
+            self.activity.received(true);
         }
     }
 

@@ -82,7 +82,7 @@ pub(super) fn verify(
     signature: &[u8],
 ) -> Result<bool, CryptoError> {
     let bytes = match public {
-        Public::Ed25519(bytes) | Public::Spki(bytes) => bytes,
+        Public::Ed25519(bytes) | Public::Spki(bytes) | Public::Point(bytes) | Public::Rsa(bytes) => bytes,
     };
     let key = ParsedPublicKey::new(named(algorithm), bytes)
         .map_err(|_| CryptoError::BadKey("the key does not fit the algorithm".into()))?;

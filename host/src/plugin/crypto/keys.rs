@@ -17,6 +17,10 @@ pub(super) enum Public {
     Ed25519(Vec<u8>),
     /// A SubjectPublicKeyInfo in DER.
     Spki(Vec<u8>),
+    /// A point of an elliptic curve, uncompressed (SEC 1, section 2.3.3).
+    Point(Vec<u8>),
+    /// An RSAPublicKey in DER (RFC 8017, appendix A.1.1).
+    Rsa(Vec<u8>),
 }
 
 /// The secret that has the key's role.
@@ -49,7 +53,7 @@ pub(super) fn public(key: &Key, text: &SecretText) -> Result<Public, CryptoError
         KeyForm::Base64 => STANDARD.decode(text).ok().and_then(ed25519).ok_or_else(|| bad(key, "base64 of 32 bytes")),
         KeyForm::SpkiBase64 => STANDARD.decode(text).map(Public::Spki).map_err(|_| bad(key, "base64")),
         KeyForm::Pem => pem(text).map(Public::Spki).ok_or_else(|| bad(key, "a PEM public key or certificate")),
-        KeyForm::Jwk => jwk(text).ok_or_else(|| bad(key, "a JWK of an OKP Ed25519 key")),
+        KeyForm::Jwk => jwk(text).ok_or_else(|| bad(key, "a JWK of an Ed25519, P-256, P-384, P-521 or RSA key")),
         KeyForm::Text | KeyForm::Sha1OfText | KeyForm::Sha256OfText => {
             Err(CryptoError::Unsupported("a shared key where a public one is needed".into()))
         }
@@ -132,12 +136,47 @@ fn length(der: &[u8]) -> Option<(usize, &[u8])> {
     Some((bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest))
 }
 
-/// RFC 8037 (OKP).
+/// RFC 7518, section 6 (EC and RSA), and RFC 8037 (OKP).
 fn jwk(text: &[u8]) -> Option<Public> {
     let jwk: serde_json::Value = serde_json::from_slice(text).ok()?;
     let field = |name: &str| jwk.get(name)?.as_str();
-    if (field("kty")?, field("crv")?) != ("OKP", "Ed25519") {
-        return None;
+    let number = |name: &str| URL_SAFE_NO_PAD.decode(field(name)?).ok().filter(|bytes| !bytes.is_empty());
+    match field("kty")? {
+        "OKP" if field("crv") == Some("Ed25519") => ed25519(number("x")?),
+        "EC" => {
+            let size = match field("crv")? {
+                "P-256" => 32,
+                "P-384" => 48,
+                "P-521" => 66,
+                _ => return None,
+            };
+            let (x, y) = (number("x")?, number("y")?);
+            (x.len() == size && y.len() == size).then(|| Public::Point([&[4], &x[..], &y[..]].concat()))
+        }
+        "RSA" => {
+            let numbers = [integer(&number("n")?), integer(&number("e")?)].concat();
+            Some(Public::Rsa(tagged(0x30, &numbers)))
+        }
+        _ => None,
     }
-    ed25519(URL_SAFE_NO_PAD.decode(field("x")?).ok()?)
+}
+
+/// An INTEGER in DER: no zeros in front but the one that keeps it positive.
+fn integer(bytes: &[u8]) -> Vec<u8> {
+    let bytes = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+    match bytes.first() {
+        Some(0..=0x7f) => tagged(2, bytes),
+        _ => tagged(2, &[&[0], bytes].concat()),
+    }
+}
+
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+    let head = match length {
+        [] => vec![tag, 0],
+        [short @ 0..=0x7f] => vec![tag, *short],
+        long => [&[tag, 0x80 | u8::try_from(long.len()).unwrap_or(0x7f)], long].concat(),
+    };
+    [&head, content].concat()
 }

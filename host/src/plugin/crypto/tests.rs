@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use wasmtime::component::Resource;
 
@@ -214,4 +216,54 @@ fn a_pem_certificate_gives_its_public_key() {
         }
     };
     assert_eq!(of(certificate), of(public));
+}
+
+/// The curve's is of RFC 7515, appendix A.3; the other was signed with Python's `cryptography`.
+#[test]
+fn json_web_keys_verify_tokens() {
+    let payload = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let curve = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    let modulus = "xysu6cX2rpGOwOo00P6Dy1SMzsJYoH3pOf46DZVXsBHuJFctpCMj4SrTAo8VXMwPjvUv8zvqJKA5YfcqVdTorH3gAV\
+         _uGcn_Fu2fjO5PJRf5Mxza6OByWtP2tPSSB9YgeS3WtIWb-QiMpRD4mfW18LokEhkz3k894ruC4sB8lSF58pzoSBSk\
+         _vwS1X6t82XoEKQiVjckkd7p3em0Umez2zvi4ljGp_wF36yJxVxOGNrRSeKxxuXRnlH13J3SBCthz-n6y1Wl2UKcPX\
+         X0_AKDqPYD_GpFNJY77wdmO2vE-E8XU7X3B7w2D3zeErXt4cdwF1J1NQXbCJ_7UPY19NnVMw";
+    let rsa = format!(r#"{{"kty":"RSA","n":"{modulus}","e":"AQAB"}}"#);
+    let rsa_signature = "dV8C31SBGcgDX_3udaB1CEJjWu2wVqdGq0Wexp0aBvn3og0h-FlfEIczKyENkHmRhPBuVLKwmsD21b6a8UmOQ3FlO5\
+         5OqeFAuioxScYWLGpQdycJ3MXKNiKalWpt941rbmGe9DgijCTL2uckkm_4kstNpT3x2yc1guFuD9_ufNH-rPMv0tPA\
+         KkVAEU621XGTZLuPx7jaHOJgbj4rmi7Pyd8lPcKTHsC8mlWezoJ4MCygu_ylNIuw25NJlI_6PAmgPZz4bqRzIHbe0F\
+         KFKlOK4hbQYTsM4kWqi6rzY_op9hHiZN1qsBCKUEIdLK6R_tmAlmqJAkPv6b5wNj3djOdILA";
+    let curve_signature = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+    let examples = [
+        (Algorithm::EcdsaP256Sha256Fixed, curve, "eyJhbGciOiJFUzI1NiJ9", curve_signature),
+        (Algorithm::RsaPkcs1Sha256, rsa.as_str(), "eyJhbGciOiJSUzI1NiJ9", rsa_signature),
+    ];
+    for (algorithm, jwk, header, signature) in examples {
+        let mut state = state(&[("signing", &[jwk])], b"", false);
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        let mut verify = |content: String| {
+            state.signature_matches(key(KeyForm::Jwk), algorithm, vec![Part::Text(content)], signature.clone())
+        };
+        assert!(matches!(verify(format!("{header}.{payload}")), Ok(Ok(true))), "{algorithm:?}");
+        assert!(matches!(verify(format!("{header}.{payload}A")), Ok(Ok(false))), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_json_web_key_that_is_none_or_does_not_fit_is_bad() {
+    let wrong = [
+        "{}",
+        "no json",
+        r#"{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}"#,
+        r#"{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}"#,
+        r#"{"kty":"RSA","n":"","e":"AQAB"}"#,
+        r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#,
+        r#"{"kty":"oct","k":"c2VjcmV0"}"#,
+    ];
+    for jwk in wrong {
+        let mut state = state(&[("signing", &[jwk])], b"", false);
+        let algorithm = if jwk.contains("RSA") { Algorithm::RsaPkcs1Sha256 } else { Algorithm::EcdsaP256Sha256Fixed };
+        let answer = state.signature_matches(key(KeyForm::Jwk), algorithm, vec![body()], vec![0; 64]);
+        assert!(matches!(answer, Ok(Err(CryptoError::BadKey(_)))), "{jwk}: {answer:?}");
+    }
 }

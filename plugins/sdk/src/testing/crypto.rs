@@ -84,6 +84,7 @@ pub(super) use super::asymmetric::signature_matches;
 #[cfg(not(feature = "asymmetric"))]
 pub(super) fn signature_matches(
     algorithm: crate::Algorithm,
+    _: KeyForm,
     _: &[u8],
     _: &[u8],
     _: &[u8],

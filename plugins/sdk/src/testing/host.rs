@@ -127,8 +127,8 @@ impl Handle<'_> {
     ) -> Checked<bool> {
         let content = self.signed(content)?;
         let mut matched = false;
-        for key in self.keys(key)? {
-            matched |= crypto::signature_matches(algorithm, &key, &content, signature)?;
+        for public in self.keys(key)? {
+            matched |= crypto::signature_matches(algorithm, key.form, &public, &content, signature)?;
         }
         Ok(self.proven(matched))
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::FakeRequest;
-use crate::{Settings, Verdict, Verifier};
+use crate::{Event, Identity, Settings, Verdict, Verifier};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -27,6 +27,32 @@ struct Vector {
     expect: String,
     #[serde(default)]
     why: String,
+    /// What an accepted request must be found to be.
+    event: Option<Found>,
+    /// The body of the answer to a handshake.
+    reply: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    id: Option<String>,
+    #[serde(default)]
+    signed: bool,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    timestamp: Option<u64>,
+}
+
+impl Found {
+    fn differs(&self, event: &Event) -> Option<String> {
+        let identity = match (self.id.clone(), self.signed) {
+            (None, _) => None,
+            (Some(id), true) => Some(Identity::Signed(id)),
+            (Some(id), false) => Some(Identity::Unsigned(id)),
+        };
+        let same = (&identity, &self.kind, self.timestamp) == (&event.identity, &event.kind, event.timestamp);
+        (!same).then(|| format!("another event: {event:?}"))
+    }
 }
 
 fn five_minutes() -> Option<u64> {
@@ -71,12 +97,17 @@ fn outcome<V: Verifier>(vector: &Vector) -> String {
             format!("fault: {}", why.unwrap_or("panic"))
         }
         Ok(Err(refusal)) => format!("reject: {} {}", refusal.code, refusal.detail.unwrap_or_default()),
-        Ok(Ok(Verdict::Respond(_))) => "respond".into(),
+        Ok(Ok(Verdict::Respond(reply))) => match &vector.reply {
+            Some(expected) if expected.as_bytes() != reply.body => {
+                format!("another reply: {:?}", String::from_utf8_lossy(&reply.body))
+            }
+            _ => "respond".into(),
+        },
         Ok(Ok(Verdict::Accept(event))) => match (event.timestamp, vector.tolerance) {
             (Some(signed), Some(tolerance)) if vector.now.abs_diff(signed) > tolerance => {
                 format!("reject: stale by {} s", vector.now.abs_diff(signed))
             }
-            _ => "accept".into(),
+            _ => vector.event.as_ref().and_then(|found| found.differs(&event)).unwrap_or_else(|| "accept".into()),
         },
     }
 }
