@@ -42,7 +42,8 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
         /// Where from; standard input when it is not given
-        file: Option<PathBuf>,
+        #[arg(value_name = "EXPORT")]
+        from: Option<PathBuf>,
     },
 }
 
@@ -106,7 +107,7 @@ pub(super) async fn run(command: Command) -> ExitCode {
     let progress = Progress::new();
     let done = match command {
         Command::Export { out, .. } => export(&*store, out.as_deref(), &progress).await,
-        Command::Import { file, .. } => import(&*store, file.as_deref(), &progress).await,
+        Command::Import { from, .. } => import(&*store, from.as_deref(), &progress).await,
     };
     progress.0.finish_and_clear();
     let done = match (done, store.close().await) {

@@ -2,6 +2,10 @@
 //! way to the database and back.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::super::{Accepted, NewEvent, StoreError, record};
 use super::Inner;
@@ -13,13 +17,15 @@ use super::{in_time, text};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::EventId;
-use bytes::Bytes;
 
 /// What a waiting event takes beside its head and body.
 const ENTRY_BYTES: usize = 1024;
 
 /// How often a batch is done that somebody was in the way of, or whose connection broke.
 const TRIES: usize = 4;
+
+/// No further try begins after this long: senders wait for the answer.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 // The events of a batch have their keys in one block.
 const _: () = assert!(BATCH_MAX as i64 <= BLOCK);
@@ -75,7 +81,7 @@ type Outcome = Result<Accepted, StoreError>;
 impl Inner {
     /// Does a batch and answers everyone in it.
     pub(super) async fn accept_batch(&self, batch: Vec<Intake>) {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let size = batch.len();
         let entries: Vec<&Entry> = batch.iter().map(|asked| &asked.input).collect();
         let outcomes = self.accept_all(&entries).await;
@@ -116,7 +122,7 @@ impl Inner {
     }
 
     async fn accept_distinct(&self, entries: &[&Entry]) -> Vec<Outcome> {
-        // Whether some try broke while it may have been committed.
+        // Whether some try was committed, for all we know.
         let mut unsure = false;
         match self.accept_together(entries, &mut unsure).await {
             Ok(outcomes) => outcomes,
@@ -134,17 +140,23 @@ impl Inner {
     }
 
     async fn accept_together(&self, entries: &[&Entry], unsure: &mut bool) -> Result<Vec<Outcome>, Failure> {
+        let started = Instant::now();
         for again in 1.. {
+            let may_retry = again < TRIES && started.elapsed() < RETRY_MAX;
             let failure = match self.accept_once(entries).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure,
             };
             match failure {
-                Failure::Gone(error) if again < TRIES => {
+                Failure::Gone(error) if may_retry => {
                     tracing::debug!(%error, "a batch is tried again over another connection");
                     *unsure = true;
                 }
-                Failure::Again(error) if again < TRIES => tracing::debug!(%error, "a batch is tried again"),
+                // A part of it may be there: only the look at its duplicates failed.
+                Failure::Again(error) if may_retry => {
+                    tracing::debug!(%error, "a batch is tried again");
+                    *unsure = true;
+                }
                 // It broke while it was committed, and now is there already: by us.
                 Failure::Refused(_) if *unsure && entries.len() == 1 && self.is_there(entries[0].event.id).await? => {
                     return Ok(vec![Ok(Accepted::New(entries[0].event.id))]);

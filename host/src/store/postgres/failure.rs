@@ -11,7 +11,7 @@ pub(super) enum Failure {
     Gone(StoreError),
     /// Somebody else was in the way: undone, to be tried again.
     Again(StoreError),
-    /// One of the things written is not acceptable: undone, the others may be.
+    /// One of the things written is not acceptable, or we are not: undone, and as it is not to be tried again.
     Refused(StoreError),
     /// Anything else: undone.
     Other(StoreError),
@@ -56,8 +56,8 @@ impl From<tokio_postgres::Error> for Failure {
         match code.code().get(..2).unwrap_or_default() {
             _ if *code == SqlState::DISK_FULL => Self::Other(StoreError::Full),
             "40" => Self::Again(failed),
-            // What is wrong is what was sent, not where it was sent to.
-            "22" | "23" | "54" => Self::Refused(failed),
+            // What is wrong is what was sent, not where it was sent to; or who sent it.
+            "22" | "23" | "28" | "3D" | "54" => Self::Refused(failed),
             // Connection exceptions; shutting down, starting up; a server that became a replica.
             "08" | "57" | "25" => Self::Gone(failed),
             _ => Self::Other(failed),

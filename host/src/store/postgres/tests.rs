@@ -3,6 +3,7 @@
 
 mod faults;
 mod plans;
+mod secure;
 #[path = "../../../../tests/src/postgres.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod server;
