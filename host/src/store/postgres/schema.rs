@@ -166,7 +166,7 @@ async fn found_schema(connection: &Connection) -> Result<(), StoreError> {
     loop {
         match connection.client().batch_execute(FOUND).await {
             Ok(()) => return Ok(()),
-            Err(error) if tries < 10 && error.code().is_some_and(|code| met_another(code)) => {
+            Err(error) if tries < 10 && error.code().is_some_and(met_another) => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
