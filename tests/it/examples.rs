@@ -29,10 +29,10 @@ fn copied(example: &Path, folder: &Path) {
     fs::copy(example.join("send.sh"), folder.join("send.sh")).unwrap();
     let sources = plugins::root().join("plugins");
     let config = fs::read_to_string(example.join("tollgate.toml")).unwrap();
-    assert!(config.contains("127.0.0.1:8080") && config.contains("\"../../plugins\""), "the example moved: {config}");
+    assert!(config.contains("127.0.0.1:8080") && config.contains("\"../../plugins/"), "the example moved: {config}");
     let config = config
         .replace("127.0.0.1:8080", "127.0.0.1:0")
-        .replace("\"../../plugins\"", &format!("{:?}", sources.display().to_string()));
+        .replace("\"../../plugins/", &format!("\"{}/", sources.display()));
     fs::write(folder.join("tollgate.toml"), format!("{config}\n[admin]\naddress = \"127.0.0.1:0\"\n")).unwrap();
 }
 
@@ -92,4 +92,60 @@ fn the_quickstart_does_what_its_readme_says() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let routes: Vec<_> = listed["events"].as_array().unwrap().iter().map(|event| event["route"].clone()).collect();
     assert_eq!(routes, ["stripe", "github"]);
+}
+
+/// The first line that begins so; what follows that beginning.
+fn line(lines: &mut impl Iterator<Item = String>, begins: &str) -> String {
+    let found = lines.find_map(|line| line.strip_prefix(begins).map(str::to_owned));
+    found.unwrap_or_else(|| panic!("no line begins with {begins:?}"))
+}
+
+#[test]
+fn the_websocket_example_does_what_its_readme_says() {
+    let recent = Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 10))"]).output();
+    if !recent.is_ok_and(|found| found.status.success()) {
+        eprintln!("skipped: the WebSocket example needs Python 3.10, which is not installed");
+        return;
+    }
+    let example = plugins::root().join("examples/websocket");
+    let echo = |words: &[&str]| {
+        let mut command = Command::new("python3");
+        command.arg(example.join("echo.py")).args(words).stdin(Stdio::null());
+        command
+    };
+    let mut serve = echo(&["serve", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut served = BufReader::new(serve.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let _serve = Running(serve);
+    let port = line(&mut served, "serves on ");
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = fs::read_to_string(example.join("tollgate.toml")).unwrap();
+    assert!(config.contains("127.0.0.1:8080") && config.contains("127.0.0.1:9001"), "the example moved: {config}");
+    let config =
+        config.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9001", &format!("127.0.0.1:{port}"));
+    let file = folder.path().join("tollgate.toml");
+    fs::write(&file, format!("{config}\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n")).unwrap();
+    let mut run = Command::new(BINARY);
+    let run = run.args(["run", "-c"]).arg(&file).env("TOLLGATE_CACHE_DIR", plugins::cache()).stdin(Stdio::null());
+    let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let _run = Running(run);
+    let serves = log.find(|line| line.contains("tollgate serves")).unwrap();
+    let (_, rest) = serves.split_once("127.0.0.1:").unwrap();
+    let gateway = format!("127.0.0.1:{}", rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+
+    let told = said(&echo(&["say", &gateway, "/chat", "hello", "again"]).output().unwrap());
+    let mut lines = told.lines().map(str::to_owned);
+    let id = line(&mut lines, "HTTP/1.1 101 Switching Protocols request id ");
+    assert_eq!([line(&mut lines, "heard "), line(&mut lines, "heard ")], ["hello", "again"]);
+    assert_eq!(line(&mut lines, "closed with code "), "1000");
+    assert_eq!(line(&mut served, "GET /chat HTTP/1.1 request id "), id);
+    assert_eq!(line(&mut served, "closed with code "), "1000");
+    let written = log.find(|line| line.contains("\"protocol\":\"websocket\"")).unwrap();
+    assert!(written.contains(&id) && written.contains("\"outcome\":\"success\""), "{written}");
+
+    for (length, code) in [(16 << 10, "1000"), ((16 << 10) + 1, "1009")] {
+        let told = said(&echo(&["say", &gateway, "/chat", &"x".repeat(length)]).output().unwrap());
+        assert_eq!(line(&mut told.lines().map(str::to_owned), "closed with code "), code, "{length} bytes");
+    }
 }

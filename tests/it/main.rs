@@ -26,6 +26,7 @@ mod slow_readers;
 mod systemd;
 mod tls;
 mod vectors;
+mod websocket;
 
 /// The real binary, built by cargo before this one runs.
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate-under-test");

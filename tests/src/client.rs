@@ -166,6 +166,22 @@ impl Wire {
         String::from_utf8_lossy(&read).into_owned()
     }
 
+    /// Everything up to `end`, and not a byte more.
+    pub async fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut read = Vec::new();
+        while !read.ends_with(end) {
+            read.push(soon("a byte", self.stream.read_u8()).await.expect("it is open"));
+        }
+        read
+    }
+
+    /// The next so many bytes.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut read = vec![0; count];
+        soon("so many bytes", self.stream.read_exact(&mut read)).await.expect("it is open");
+        read
+    }
+
     /// Everything until the gateway closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut read = Vec::new();

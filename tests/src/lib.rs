@@ -14,6 +14,7 @@ pub mod setup;
 pub mod signing;
 pub mod tls;
 pub mod turns;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

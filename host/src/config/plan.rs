@@ -19,7 +19,7 @@ use crate::base::digest::Digest;
 use crate::base::names::{ListenerName, PluginName, ProductName, RouteName, SecretName};
 use crate::base::sizes::ByteSize;
 
-pub use self::policy::{Cors, Origins, Policy, Rate, RateBy, Rewrite};
+pub use self::policy::{Cors, Origins, Policy, Rate, RateBy, Rewrite, WebsocketPolicy};
 use super::problem::Source;
 
 /// A whole configuration.
@@ -373,6 +373,8 @@ pub struct Product {
     pub sign: Option<SecretName>,
     /// Sockets to the upstreams; `None` is unlimited.
     pub connections: Option<usize>,
+    /// WebSockets at once; `None` is unlimited.
+    pub websockets: Option<usize>,
     /// How its upstreams are checked; `None` is not at all.
     pub health: Option<Health>,
     /// TLS towards its upstreams; the environment may say otherwise.
@@ -427,6 +429,11 @@ impl UpstreamUrl {
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Whether HTTP/1.1 may be spoken with it, over which protocols are switched.
+    pub fn may_upgrade(&self) -> bool {
+        self.scheme != UpstreamScheme::H2c
     }
 }
 

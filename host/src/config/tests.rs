@@ -71,7 +71,7 @@ fn the_reference_configuration_loads() {
     let upstream = |port| UpstreamUrl { scheme: UpstreamScheme::Http, host: "127.0.0.1".to_owned(), port };
     assert_eq!(billing.backend, Backend::Upstreams(vec![upstream(9001), upstream(9002)]));
     assert_eq!((billing.balance, &billing.host), (Balance::P2c, &HostPolicy::Client));
-    assert_eq!(billing.connections, Some(512));
+    assert_eq!((billing.connections, billing.websockets), (Some(512), Some(1000)));
     assert_eq!(billing.allow, ["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(billing.delivery, Delivery { concurrency: 32, rate: Some(100) });
     assert_eq!(billing.timeouts, Timeouts { response: Some(seconds(10)), ..default_timeouts() });
@@ -101,6 +101,9 @@ fn the_reference_configuration_loads() {
     let methods = vec![Method::GET, Method::POST];
     let cors = Cors { origins, credentials: true, methods, headers: None, expose: None, max_age: None };
     assert_eq!(policy.cors, Some(cors));
+
+    let live = &plan.routes["live"].policy.websocket;
+    assert_eq!((live.sockets, live.message_bytes, live.ping), (Some(200), Some(ByteSize(1 << 20)), Some(seconds(30))));
 
     let stripe = plan.routes["stripe"].webhook.as_ref().unwrap();
     assert_eq!(stripe.tolerance, Tolerance::Required(seconds(300)), "written by the route");
@@ -179,17 +182,7 @@ fn what_is_not_served_yet_is_refused_and_nothing_else() {
         refused.push(message.strip_suffix(" is not served by this version yet").expect(message).to_owned());
     }
     refused.sort();
-    assert_eq!(
-        refused,
-        [
-            "`product.billing.limits.websockets`",
-            "`route.api.plugin`",
-            "`route.live.limits.message_bytes`",
-            "`route.live.limits.ping`",
-            "`route.live.limits.websockets`",
-            "`trace`",
-        ]
-    );
+    assert_eq!(refused, ["`route.api.plugin`", "`trace`"]);
 }
 
 #[test]

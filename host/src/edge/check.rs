@@ -16,7 +16,7 @@ const FIELD_OVERHEAD: usize = 4;
 /// Refuses a head that is too large, ambiguous, or asks for what is not done.
 pub(super) fn head<B>(request: &Request<B>, limits: &Limits) -> Result<(), RequestError> {
     let headers = request.headers();
-    if *request.method() == Method::CONNECT {
+    if *request.method() == Method::CONNECT && !is_extended(request) {
         return Err(RequestError::Unsupported);
     }
     if request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
@@ -95,7 +95,7 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<Host, RequestError> {
 pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
     let headers = request.headers();
     let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if is_websocket(headers) {
+    if is_extended(request) || (is_websocket(headers) && request.version() == Version::HTTP_11) {
         Protocol::Websocket
     } else if is_media(media, b"application/grpc") {
         Protocol::Grpc
@@ -110,6 +110,18 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Protocol {
 fn is_media(field: &[u8], wanted: &[u8]) -> bool {
     let Some((start, rest)) = field.split_at_checked(wanted.len()) else { return false };
     start.eq_ignore_ascii_case(wanted) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
+/// A WebSocket's handshake over HTTP/2 (RFC 8441, section 4). Nothing else is tunnelled.
+fn is_extended<B>(request: &Request<B>) -> bool {
+    let asked = request.extensions().get::<hyper::ext::Protocol>();
+    *request.method() == Method::CONNECT
+        && asked.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"))
+}
+
+/// The method that routes see: a WebSocket is a GET, however it is asked for.
+pub(super) fn method<B>(request: &Request<B>) -> &Method {
+    if *request.method() == Method::CONNECT { &Method::GET } else { request.method() }
 }
 
 /// Upgrade means something only where Connection names it (RFC 9110, section 7.8).

@@ -128,7 +128,11 @@ impl Handler {
         }
         admit(&exchange)?;
         match &exchange.route.target {
+            Target::Proxy(product) if exchange.protocol == Protocol::Websocket => {
+                Box::pin(proxy::websocket::open(&exchange, product, request)).await
+            }
             Target::Proxy(product) => proxy::http::forward(&exchange, product, request).await,
+            Target::Webhook(_) if *request.method() == Method::CONNECT => Err(RequestError::Unsupported),
             // Boxed, so that the future of a plain request, which is moved with each of them, stays small.
             Target::Webhook(intake) => Box::pin(self.webhooks.receive(&exchange, intake, request)).await,
         }
@@ -154,7 +158,7 @@ impl Handler {
             listener: &self.listener,
             host: &host.name,
             path: &path,
-            method: request.method(),
+            method: check::method(request),
             headers: request.headers(),
             preflight: false,
         };

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,12 +24,15 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::handle::Handler;
 use crate::base::drain::{Drain, Guard};
 use crate::config::plan::{Limits, Timeouts};
+use crate::exchange::access::Access;
 use crate::exchange::body::{Body, BrokenOff};
+use crate::exchange::tunnel::Tunnel;
 use crate::net::activity::{Activity, Ahead, Busy, Waits};
 use crate::net::entrance::{Entered, Entrance, Origin};
 use crate::net::guard::{Guarded, HeadLimits, Refusal};
 use crate::net::listener::Client;
 use crate::net::stream::Stream;
+use crate::proxy::websocket;
 use crate::telemetry::labels::Closed;
 use crate::telemetry::listener::ListenerMetrics;
 
@@ -162,19 +165,46 @@ impl Server {
             activity.multiplexed();
             let io = TokioIo::new(Guarded::frames(stream, Arc::clone(&activity)));
             let service = service_fn(|request| {
-                let (server, busy) = (Arc::clone(self), activity.begin());
-                async move { server.exchange(request, origin, busy, None).await }
+                let (server, busy, activity) = (Arc::clone(self), activity.begin(), Arc::clone(&activity));
+                let drain = drain.clone();
+                async move {
+                    let (response, tunnel) = server.exchange(request, origin, busy, None).await;
+                    if let Some(tunnel) = tunnel {
+                        // A stream of its own: it keeps the connection busy, and the drain waits for it.
+                        let (guard, busy) = (drain.guard(), activity.begin());
+                        tokio::spawn(async move {
+                            tunnel.run(guard.drain()).await;
+                            drop(busy);
+                        });
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let connection = multiplexed_builder(limits).serve_connection(io, service);
             return drive(connection, &activity, waits, drain).await;
         }
         let head = HeadLimits { bytes: limits.header_bytes.as_usize(), fields: limits.headers };
         let io = TokioIo::new(Guarded::plain(stream, head, Arc::clone(&activity)));
+        let switched = Mutex::new(None);
         // Boxed, so that a connection that waits for its next request does not hold the place for one.
-        let service =
-            service_fn(|request| Box::pin(self.exchange(request, origin, activity.begin(), activity.refused())));
-        let connection = plain_builder(limits).serve_connection(io, service);
-        drive(connection, &activity, waits, drain).await
+        let service = service_fn(|request| {
+            Box::pin(async {
+                let (busy, refused) = (activity.begin(), activity.refused());
+                let (response, tunnel) = self.exchange(request, origin, busy, refused).await;
+                if tunnel.is_some() {
+                    *switched.lock().unwrap_or_else(PoisonError::into_inner) = tunnel;
+                }
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let connection = plain_builder(limits).serve_connection(io, service).with_upgrades();
+        drive(connection, &activity, waits, drain).await?;
+        // The rest of the connection: it keeps its place, and the drain waits for it.
+        let switched = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tunnel) = switched {
+            tunnel.run(drain).await;
+        }
+        Ok(())
     }
 
     async fn exchange(
@@ -183,15 +213,29 @@ impl Server {
         origin: Origin,
         busy: Busy,
         refused: Option<Refusal>,
-    ) -> Result<Response<Held>, Infallible> {
-        let response = match refused {
+    ) -> (Response<Held>, Option<Switched>) {
+        let mut response = match refused {
             Some(refusal) => self.handler.refuse(refusal, origin),
             None => self.handler.request(request, origin).await,
         };
+        let switched = response.body_mut().take_tunnel().map(|(tunnel, access)| Switched { tunnel, access });
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             busy.tunnel();
         }
-        Ok(response.map(|body| Held { body, busy }))
+        (response.map(|body| Held { body, busy }), switched)
+    }
+}
+
+/// A connection, or a stream of one, that is no longer HTTP's.
+struct Switched {
+    tunnel: Box<Tunnel>,
+    access: Box<Access>,
+}
+
+impl Switched {
+    /// Boxed, so that connections without one do not pay for it.
+    fn run(self, drain: &Drain) -> Pin<Box<impl Future<Output = ()> + Send>> {
+        Box::pin(websocket::run(*self.tunnel, *self.access, drain))
     }
 }
 
@@ -253,6 +297,7 @@ fn multiplexed_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams)
         .max_pending_accept_reset_streams(RESETS_UNSEEN)
         .max_local_error_reset_streams(RESETS_OWN)
@@ -270,11 +315,11 @@ trait Closing: Future {
     fn close(self: Pin<&mut Self>);
 }
 
-impl<I, S> Closing for http1::Connection<I, S>
+impl<I, S> Closing for http1::UpgradeableConnection<I, S>
 where
     S: HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     S::ResBody: HttpBody + 'static,
     <S::ResBody as HttpBody>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -15,6 +15,7 @@ use super::expect::{Unwanted, Waiting, Wanted};
 use super::headers::clean_trailers;
 use super::linger::{Linger, linger};
 use super::silence::{Overdue, Silence};
+use super::tunnel::Tunnel;
 use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::{BodyFault, Outgoing, Received};
 
@@ -131,6 +132,7 @@ enum Kind {
     Full(Bytes),
     Received(Received, Silence),
     Boxed(Boxed),
+    Tunnel(Box<Tunnel>),
 }
 
 impl fmt::Debug for Kind {
@@ -140,6 +142,7 @@ impl fmt::Debug for Kind {
             Self::Full(_) => "Full",
             Self::Received(..) => "Received",
             Self::Boxed(_) => "Boxed",
+            Self::Tunnel(_) => "Tunnel",
         })
     }
 }
@@ -187,6 +190,22 @@ impl Body {
         Self::of(Kind::Boxed(body))
     }
 
+    /// None, and a tunnel in its place.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self::of(Kind::Tunnel(Box::new(tunnel)))
+    }
+
+    /// The tunnel in its place, with what is to be written down at its end.
+    pub fn take_tunnel(&mut self) -> Option<(Box<Tunnel>, Box<Access>)> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Tunnel(tunnel) => self.access.take().map(|access| (tunnel, access)),
+            other => {
+                self.kind = other;
+                None
+            }
+        }
+    }
+
     /// The same, writing `access` down at its end. `bare` says that the response has no body whatever this one says
     /// (HEAD, 204, 304), so that its head is its end.
     pub fn recorded(mut self, access: Access, bare: bool) -> Self {
@@ -227,6 +246,8 @@ impl Body {
                 Poll::Pending => silence.poll(cx).map(|overdue| Some(Err(overdue.into()))),
             },
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            // Whoever writes the response takes it out first.
+            Kind::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -278,6 +299,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Received(body, _) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
+            Kind::Tunnel(_) => false,
         }
     }
 
@@ -287,6 +309,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Received(body, _) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
+            Kind::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -8,6 +8,10 @@ use crate::telemetry::labels::{Outcome, Reason};
 use crate::upstream::body::BodyFault;
 use crate::upstream::error::UpstreamError;
 
+/// When to come back where there is no room for another WebSocket: nobody knows when one closes, and all who are turned
+/// away should not be back at once.
+const FULL_FOR: Duration = Duration::from_secs(5);
+
 /// Whose doing a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -73,6 +77,10 @@ pub enum RequestError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A WebSocket's handshake in a version that is not spoken.
+    WebsocketVersion,
+    /// As many WebSockets are open as may be.
+    WebsocketsFull,
     /// The webhook's signature is missing, malformed or wrong.
     Signature {
         /// What the route says is answered; 401 unless it does.
@@ -162,6 +170,8 @@ impl RequestError {
             Self::Incomplete => (S::BAD_REQUEST, G::Cancelled, R::Incomplete, Client),
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, G::DeadlineExceeded, R::BodyTimeout, Client),
             Self::RateLimited { .. } => (S::TOO_MANY_REQUESTS, G::ResourceExhausted, R::RateLimited, Client),
+            Self::WebsocketVersion => (S::UPGRADE_REQUIRED, G::Unimplemented, R::Unsupported, Client),
+            Self::WebsocketsFull => (S::SERVICE_UNAVAILABLE, G::ResourceExhausted, R::WebsocketsFull, Gateway),
             Self::Signature { status } => (*status, G::Unauthenticated, R::Signature, Client),
             Self::Stale { status } => (*status, G::Unauthenticated, R::Stale, Client),
             Self::InProgress { .. } => (S::CONFLICT, G::Aborted, R::InProgress, Client),
@@ -180,6 +190,7 @@ impl RequestError {
                 Some(*retry_after)
             }
             Self::Upstream(UpstreamError::Paused { retry_after }) => Some(*retry_after),
+            Self::WebsocketsFull => Some(FULL_FOR),
             _ => None,
         }
     }
@@ -236,6 +247,8 @@ impl Answer {
             Reason::Incomplete => "the request's body was cut short",
             Reason::BodyTimeout => "the request's body came too slowly",
             Reason::RateLimited => "too many requests",
+            Reason::WebsocketsFull => "too many WebSockets are open",
+            Reason::MessageTooLarge => "the message is too large",
             Reason::Signature => "the signature was not accepted",
             Reason::Stale => "the timestamp was not accepted",
             Reason::InProgress => "a copy of this request is being processed",

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod linger;
 pub mod respond;
 pub mod silence;
+pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -24,6 +24,9 @@ pub fn answer(error: &RequestError, id: &RequestId, protocol: Protocol, media: O
     if let Some(after) = answer.retry_after {
         headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
     }
+    if *error == RequestError::WebsocketVersion {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if let RequestError::Method(methods) = error {
         allow(headers, methods);
     }

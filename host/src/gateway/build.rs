@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::intake::Intake;
 use super::product::{Backend, Product};
 use super::rate::Limiter;
+use super::room::Room;
 use super::routes::{Entry, RouteTable};
 use super::{Alive, Gateway, Route, Target, webhook_methods};
 use crate::base::names::{ProductName, RouteName, SecretName};
@@ -38,6 +39,7 @@ pub struct Ground<'a> {
 pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> Gateway {
     let webhook_products: BTreeSet<_> =
         plan.routes.values().filter(|route| route.webhook.is_some()).map(|route| &route.product).collect();
+    let before = |name: &ProductName| previous.and_then(|previous| previous.products.get(name));
     let product = |(name, product): (&ProductName, &plan::Product)| {
         let backend = backend(name, product, webhook_products.contains(name), plan, previous, ground);
         let product = Product {
@@ -47,6 +49,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
             timeouts: product.timeouts.clone(),
             sign: product.sign.as_ref().and_then(|secret| ground.secrets.get(secret).cloned()),
             delivery: product.delivery.clone(),
+            websockets: Room::new(product.websockets, before(name).map(|before| &before.websockets)),
             metrics: ground.metrics.product(name.as_str()),
         };
         (name.clone(), Arc::new(product))
@@ -61,6 +64,7 @@ pub fn gateway(plan: &Plan, previous: Option<&Gateway>, ground: &Ground<'_>) -> 
         timeouts: plan.timeouts.clone(),
         trusted: plan.trusted.clone(),
         products,
+        websockets: Room::new(Some(plan.limits.websockets), previous.map(|previous| &previous.websockets)),
         unrouted: ground.metrics.product(NO_PRODUCT),
         alive: Alive::count(&ground.metrics.config_generations),
     }
@@ -122,13 +126,16 @@ fn entry(
         }
     };
     let (product, timeouts) = (Arc::clone(product), route.timeouts.clone());
-    let limiter = route.policy.rate.map(|rate| limiter(name, rate, previous));
-    let served = Route { name: name.clone(), product, timeouts, policy: route.policy.clone(), limiter, target };
+    let before = previous.and_then(|previous| previous.routes.get(name)).map(|entry| &entry.target);
+    let limiter = route.policy.rate.map(|rate| limiter(rate, before));
+    let websockets = Room::new(route.policy.websocket.sockets, before.map(|before| &before.websockets));
+    let policy = route.policy.clone();
+    let served = Route { name: name.clone(), product, timeouts, policy, limiter, websockets, target };
     Some(Entry { name: name.clone(), matcher, target: Arc::new(served) })
 }
 
 /// The one that counts already, so that a reload gives nobody a second burst.
-fn limiter(name: &RouteName, rate: plan::Rate, previous: Option<&Gateway>) -> Arc<Limiter> {
-    let before = previous.and_then(|previous| previous.routes.get(name)).and_then(|entry| entry.target.limiter.clone());
+fn limiter(rate: plan::Rate, before: Option<&Arc<Route>>) -> Arc<Limiter> {
+    let before = before.and_then(|route| route.limiter.clone());
     before.filter(|limiter| *limiter.rate() == rate).unwrap_or_else(|| Arc::new(Limiter::new(rate)))
 }

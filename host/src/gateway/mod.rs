@@ -6,6 +6,7 @@ pub mod intake;
 pub mod product;
 pub mod rate;
 mod rewrite;
+pub mod room;
 pub mod routes;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use self::intake::Intake;
 use self::product::{Backend, Product};
 use self::rate::Limiter;
+use self::room::Room;
 use self::routes::RouteTable;
 use crate::base::names::{ProductName, RouteName};
 use crate::config::plan::{Limits, Policy, Timeouts};
@@ -67,6 +69,8 @@ pub struct Gateway {
     pub products: BTreeMap<ProductName, Arc<Product>>,
     /// What is counted of requests that no route serves.
     pub unrouted: Arc<ProductMetrics>,
+    /// For WebSockets of all products.
+    pub websockets: Room,
     /// Counts this generation as alive.
     pub alive: Alive,
 }
@@ -102,6 +106,8 @@ pub struct Route {
     pub policy: Policy,
     /// There when it has a rate; carried over from generation to generation while that is unchanged.
     pub limiter: Option<Arc<Limiter>>,
+    /// For its WebSockets.
+    pub websockets: Room,
     /// What kind of exchange it serves.
     pub target: Target,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::room::Room;
 use crate::base::names::ProductName;
 use crate::base::secret::Secret;
 use crate::config::plan::{Delivery, HostPolicy, Timeouts};
@@ -23,6 +24,8 @@ pub struct Product {
     pub sign: Option<Secret>,
     /// How webhook deliveries are paced.
     pub delivery: Delivery,
+    /// For its WebSockets.
+    pub websockets: Room,
     /// What is counted.
     pub metrics: Arc<ProductMetrics>,
 }

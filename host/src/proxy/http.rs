@@ -23,10 +23,6 @@ pub async fn forward(
     product: &Product,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, RequestError> {
-    // A handshake that is not understood must not become a plain request either.
-    if exchange.protocol == Protocol::Websocket {
-        return Err(RequestError::Unsupported);
-    }
     let (head, body) = request.into_parts();
     let limit = exchange.route.policy.max_body.map(|limit| limit.0);
     let body = check_declared(&head.headers, body, limit).await?;
@@ -82,7 +78,7 @@ fn expectation(
 }
 
 /// The response as the client gets it.
-fn returned(
+pub(super) fn returned(
     response: Response<Body>,
     version: Version,
     wanted: Option<&Wanted>,
@@ -97,7 +93,7 @@ fn returned(
 }
 
 /// The head as the product gets it.
-fn outgoing(exchange: &Exchange, mut head: request::Parts) -> Result<request::Parts, RequestError> {
+pub(super) fn outgoing(exchange: &Exchange, mut head: request::Parts) -> Result<request::Parts, RequestError> {
     head.uri = target(&exchange.route.path_upstream(&exchange.path), head.uri)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);

@@ -76,6 +76,16 @@ labels!(
 );
 
 labels!(
+    /// Which way bytes of a WebSocket go.
+    Direction {
+        /// From the client to the product.
+        In = "in",
+        /// From the product to the client.
+        Out = "out",
+    }
+);
+
+labels!(
     /// Why the gateway itself answered with an error; the `code` of the answer and the `reason` of the metric.
     Reason {
         /// The request breaks HTTP's rules.
@@ -104,6 +114,10 @@ labels!(
         BodyTimeout = "body_timeout",
         /// Too many requests.
         RateLimited = "rate_limited",
+        /// As many WebSockets are open as may be.
+        WebsocketsFull = "websockets_full",
+        /// A WebSocket's message is larger than the limit.
+        MessageTooLarge = "message_too_large",
         /// A webhook's signature is missing or wrong.
         Signature = "signature",
         /// A webhook's timestamp is outside the tolerance.

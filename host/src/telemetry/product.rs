@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use super::labels::{Outcome, Protocol, Reason};
+use super::labels::{Direction, Outcome, Protocol, Reason};
 use super::registry::Metrics;
 
 /// The product label of a request that no route serves.
@@ -13,6 +13,7 @@ pub const NO_PRODUCT: &str = "none";
 /// What is counted of one product's requests.
 #[derive(Debug)]
 pub struct ProductMetrics {
+    websocket_bytes: [IntCounter; Direction::COUNT],
     protocols: [ProtocolMetrics; Protocol::COUNT],
 }
 
@@ -28,7 +29,15 @@ struct ProtocolMetrics {
 impl ProductMetrics {
     pub(super) fn resolve(metrics: &Metrics, product: &str) -> Self {
         let protocols = std::array::from_fn(|at| ProtocolMetrics::resolve(metrics, Protocol::ALL[at], product));
-        Self { protocols }
+        let websocket_bytes = std::array::from_fn(|at| {
+            metrics.websocket_bytes.with_label_values(&[product, Direction::ALL[at].as_str()])
+        });
+        Self { websocket_bytes, protocols }
+    }
+
+    /// So many bytes came over a WebSocket.
+    pub fn websocket_bytes(&self, direction: Direction, count: u64) {
+        self.websocket_bytes[direction.index()].inc_by(count);
     }
 
     /// An exchange began.

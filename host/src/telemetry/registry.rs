@@ -43,6 +43,7 @@ pub struct Metrics {
     pub(super) errors: IntCounterVec,
     pub(super) duration: HistogramVec,
     pub(super) stream_duration: HistogramVec,
+    pub(super) websocket_bytes: IntCounterVec,
     /// `gateway_upstream_healthy{product,upstream}`, 1 or 0
     pub upstream_healthy: UpstreamHealth,
     pub(super) upstream_retries: IntCounterVec,
@@ -155,6 +156,11 @@ impl Metrics {
                 "How long streams were open.",
                 BY_PRODUCT,
                 &STREAM_SECONDS,
+            ),
+            websocket_bytes: made.counters(
+                "gateway_websocket_bytes_total",
+                "Bytes that came over open WebSockets: in from clients, out from products.",
+                &["product", "direction"],
             ),
             upstream_healthy: UpstreamHealth::new(made.gauges(
                 "gateway_upstream_healthy",

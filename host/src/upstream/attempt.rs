@@ -50,8 +50,11 @@ pub(super) async fn once(
     };
     let lost = |error| Failed { error, fate: Fate::Lost };
     match sent {
-        // A switch of protocols that nobody asked for.
-        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(lost(UpstreamError::Protocol)),
+        Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => match sending.upgrade {
+            true => Ok(response.map(|body| Received::switched(body, connection))),
+            // Nobody asked for it.
+            false => Err(lost(UpstreamError::Protocol)),
+        },
         Ok(Ok(response)) => Ok(received(response, connection, progress)),
         Ok(Err(failed)) => Err(failure(failed, &connection, progress.as_deref())),
         Err(late) => {

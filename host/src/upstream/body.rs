@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::pool::Checkout;
+use super::pool::{Checkout, Held};
 use super::replay::{Again, Recorded};
 use crate::base::payload::Payload;
 
@@ -268,6 +268,16 @@ impl Received {
         let mut received = Self { body, connection: Some(connection), request };
         received.give_back_at_end();
         received
+    }
+
+    /// After a 101 there is no body, and the connection is not for another request.
+    pub(super) fn switched(body: Incoming, connection: Checkout) -> Self {
+        Self { body, connection: Some(connection), request: None }
+    }
+
+    /// What holds the connection's place from now on.
+    pub(super) fn into_held(self) -> Option<Held> {
+        self.connection.map(Checkout::hold)
     }
 
     fn give_back_at_end(&mut self) {

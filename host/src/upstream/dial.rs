@@ -53,6 +53,7 @@ impl Upstream {
             UpstreamError::Tls
         })?;
         match (version, stream.get_ref().1.alpn_protocol()) {
+            (Version::Plain, Some(b"h2")) => Err(UpstreamError::Protocol),
             (_, Some(b"h2")) => self.multiplexed(stream, peer, slot).await,
             // It passed over what it was offered.
             (Version::Multiplexed, _) => Err(UpstreamError::Protocol),
@@ -69,8 +70,8 @@ impl Upstream {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|_| UpstreamError::Connect)?;
-        // It ends when the sender is dropped or the upstream closes; what went wrong is told to the sender.
-        tokio::spawn(connection);
+        // It ends when the sender is dropped, the upstream closes or switches; what went wrong is told to the sender.
+        tokio::spawn(connection.with_upgrades());
         Ok(Dialled::Plain(sender, peer, slot))
     }
 

@@ -21,6 +21,7 @@ mod replay;
 mod resolve;
 mod send;
 mod slots;
+pub mod switched;
 pub mod tls;
 
 use std::sync::Arc;
@@ -94,6 +95,8 @@ pub struct Sending {
     pub deadline: Option<Instant>,
     /// It must go over HTTP/2, as gRPC does.
     pub multiplexed: bool,
+    /// It asks for another protocol, so that it needs a connection of HTTP/1.1 to itself.
+    pub upgrade: bool,
 }
 
 impl Upstream {
@@ -142,6 +145,19 @@ impl Upstream {
     /// What it was made from.
     pub fn plan(&self) -> &UpstreamPlan {
         &self.plan
+    }
+
+    /// Whether one of its upstreams may speak HTTP/1.1, over which protocols are switched.
+    pub fn may_upgrade(&self) -> bool {
+        self.plan.urls.iter().any(UpstreamUrl::may_upgrade)
+    }
+
+    /// As [`pick`](Self::pick), of those a request can be sent to.
+    fn pick_for(&self, sending: &Sending, avoid: Option<usize>) -> usize {
+        let picked = self.pick(avoid);
+        let able = |at: &usize| !sending.upgrade || self.endpoints[*at].url.may_upgrade();
+        let count = self.endpoints.len();
+        (picked..count).chain(0..picked).find(able).unwrap_or(picked)
     }
 
     /// One of the upstreams that are well, not `avoid` when there is another. Where none is well, all are.

@@ -82,7 +82,7 @@ pub(super) struct Plain {
     pub(super) sender: SendRequest<Outgoing>,
     peer: SocketAddr,
     moved: u32,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl fmt::Debug for Endpoint {
@@ -150,10 +150,11 @@ impl Endpoint {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// What a request goes over; `multiplexed` says that it must be HTTP/2.
-    pub(super) fn version(&self, multiplexed: bool) -> Version {
+    /// What a request goes over; `multiplexed` says that it must be HTTP/2, `upgrade` that it must be HTTP/1.1.
+    pub(super) fn version(&self, multiplexed: bool, upgrade: bool) -> Version {
         match self.url.scheme {
             UpstreamScheme::H2c => Version::Multiplexed,
+            _ if upgrade => Version::Plain,
             _ if multiplexed => Version::Multiplexed,
             UpstreamScheme::Http => Version::Plain,
             UpstreamScheme::Https => Version::Negotiated,
@@ -232,10 +233,16 @@ impl Endpoint {
         Turn::Mine(Connecting { endpoint: Arc::clone(self), index })
     }
 
+    /// A new connection speaks HTTP/1.1; where it had the choice, the next one will too.
+    pub(super) fn chose_plain(&self, version: Version) {
+        if version == Version::Negotiated {
+            self.chose_plain.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// An HTTP/1.1 connection just made by this worker.
     pub(super) fn adopt(self: &Arc<Self>, sender: SendRequest<Outgoing>, peer: SocketAddr, slot: Slot) -> Checkout {
-        self.chose_plain.store(true, Ordering::Relaxed);
-        let plain = Plain { sender, peer, moved: self.moved.load(Ordering::Relaxed), _slot: slot };
+        let plain = Plain { sender, peer, moved: self.moved.load(Ordering::Relaxed), slot };
         Checkout { load: Load::new(self), index: worker::index(), wire: Wire::Plain(plain) }
     }
 
@@ -353,6 +360,18 @@ impl Drop for Load {
     }
 }
 
+/// A connection's place among the product's sockets, and its share of the upstream's load.
+pub(super) struct Held {
+    _slot: Option<Slot>,
+    _load: Load,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
 impl fmt::Debug for Checkout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkout").field("endpoint", &self.load.0).finish_non_exhaustive()
@@ -363,6 +382,15 @@ impl Checkout {
     /// Where it leads.
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.load.0
+    }
+
+    /// The connection speaks something else from now on: what is left of it is its place and its load.
+    pub(super) fn hold(self) -> Held {
+        let slot = match self.wire {
+            Wire::Plain(plain) => Some(plain.slot),
+            Wire::Stream(_) => None,
+        };
+        Held { _slot: slot, _load: self.load }
     }
 
     /// Its response is at its end. A connection that is still `sending` the request is of no use to the next one; on a

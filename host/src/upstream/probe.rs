@@ -47,8 +47,11 @@ impl Upstream {
 
     async fn check(&self, endpoint: &Arc<Endpoint>, health: &Health) -> Result<StatusCode, UpstreamError> {
         // Not one of the product's sockets: where all are busy, its health is of no less interest.
-        let connection = match self.dial(endpoint, endpoint.version(false), Slot::free()).await? {
-            Dialled::Plain(sender, peer, slot) => endpoint.adopt(sender, peer, slot),
+        let connection = match self.dial(endpoint, endpoint.version(false, false), Slot::free()).await? {
+            Dialled::Plain(sender, peer, slot) => {
+                endpoint.chose_plain(endpoint.version(false, false));
+                endpoint.adopt(sender, peer, slot)
+            }
             Dialled::Shared(shared) => endpoint.keep_apart(&shared).ok_or(UpstreamError::Busy)?,
         };
         let request = Request::get(health.path.as_str()).header(header::USER_AGENT, AGENT);

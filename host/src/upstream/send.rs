@@ -103,9 +103,9 @@ impl Upstream {
     ) -> Result<(Checkout, usize, bool), UpstreamError> {
         let mut made = 0;
         loop {
-            let at = self.pick(avoid);
+            let at = self.pick_for(sending, avoid);
             let endpoint = &self.endpoints[at];
-            let version = endpoint.version(sending.multiplexed);
+            let version = endpoint.version(sending.multiplexed, sending.upgrade);
             if (!fresh || version == Version::Multiplexed)
                 && let Some(connection) = endpoint.take(version)
             {
@@ -181,7 +181,10 @@ impl Upstream {
         match self.leave(endpoint, version, take, queued).await {
             Leave::Slot(slot) => {
                 let connection = match self.dial(endpoint, version, slot).await? {
-                    Dialled::Plain(sender, peer, slot) => endpoint.adopt(sender, peer, slot),
+                    Dialled::Plain(sender, peer, slot) => {
+                        endpoint.chose_plain(version);
+                        endpoint.adopt(sender, peer, slot)
+                    }
                     Dialled::Shared(shared) => endpoint.share(shared).ok_or(UpstreamError::Busy)?,
                 };
                 Ok((connection, false))

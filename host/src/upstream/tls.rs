@@ -33,6 +33,8 @@ pub struct Tls {
     negotiated: Arc<ClientConfig>,
     /// HTTP/2 and nothing else.
     multiplexed: Arc<ClientConfig>,
+    /// HTTP/1.1 and nothing else.
+    plain: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
     /// Whether anyone may claim to be the upstream.
     pub insecure: bool,
@@ -67,7 +69,8 @@ impl Tls {
         };
         let config = match version {
             Version::Multiplexed => &self.multiplexed,
-            Version::Plain | Version::Negotiated => &self.negotiated,
+            Version::Plain => &self.plain,
+            Version::Negotiated => &self.negotiated,
         };
         TlsConnector::from(Arc::clone(config)).connect(name, stream).await
     }
@@ -167,6 +170,7 @@ fn made(wanted: Wanted) -> Result<Tls, String> {
     Ok(Tls {
         negotiated: config(&[b"h2", b"http/1.1"])?,
         multiplexed: config(&[b"h2"])?,
+        plain: config(&[b"http/1.1"])?,
         server_name,
         insecure: wanted.insecure,
         fingerprint,

@@ -282,6 +282,8 @@ fn outcome_of(error: &RequestError) -> WebhookOutcome {
         | RequestError::HeadTooLarge
         | RequestError::NoRoute
         | RequestError::Unsupported
+        | RequestError::WebsocketVersion
+        | RequestError::WebsocketsFull
         | RequestError::Expectation => WebhookOutcome::Incomplete,
     }
 }

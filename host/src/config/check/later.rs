@@ -4,14 +4,7 @@
 use crate::config::problem::{Problem, Source, Span};
 
 /// Keys, by the shape of their table.
-const KEYS: &[(&str, &str)] = &[
-    ("", "trace"),
-    ("product.NAME.limits", "websockets"),
-    ("route.NAME", "plugin"),
-    ("route.NAME.limits", "websockets"),
-    ("route.NAME.limits", "message_bytes"),
-    ("route.NAME.limits", "ping"),
-];
+const KEYS: &[(&str, &str)] = &[("", "trace"), ("route.NAME", "plugin")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[

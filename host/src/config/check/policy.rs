@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use super::{pattern, route};
 use crate::base::host::normalise_host;
 use crate::base::sizes::ByteSize;
-use crate::config::plan::{Cors, Match, Origins, PathPattern, Policy, Rate, RateBy, Rewrite, Segment};
+use crate::config::plan::{Cors, Match, Origins, PathPattern, Policy, Rate, RateBy, Rewrite, Segment, WebsocketPolicy};
 use crate::config::raw::{Item, Section};
 
 const PREFIX: &str = "the beginning of a path, such as \"/v1\"";
@@ -23,11 +23,14 @@ pub(super) fn read(table: &Section<'_>, matcher: Option<&Match>) -> Policy {
     if let Some(webhook) = &webhook {
         check_on_webhook(table, webhook);
     }
+    let (max_body, websocket) =
+        table.within("limits", |limits| (max_body(limits, webhook.is_some()), websocket(limits, webhook.is_some())));
     Policy {
         rewrite: table.take("rewrite", |item| item.section(|own| rewrite(own, matcher))?),
         rate: table.take("rate", |item| item.section(rate)?),
         cors: table.take("cors", |item| item.section(|own| cors(own, matcher))?),
-        max_body: table.within("limits", |limits| max_body(limits, webhook.is_some())),
+        max_body,
+        websocket,
     }
 }
 
@@ -51,6 +54,20 @@ fn max_body(limits: &Section<'_>, on_webhook: bool) -> Option<ByteSize> {
         limits.reading.report(problem.help("write max_body in the route's webhook table"));
     }
     item.size_or_off()?
+}
+
+fn websocket(limits: &Section<'_>, on_webhook: bool) -> WebsocketPolicy {
+    for item in ["websockets", "message_bytes", "ping"].into_iter().filter_map(|key| limits.item(key)) {
+        if on_webhook {
+            let problem = item.problem(format!("`{}` has no use on a webhook route", item.path));
+            limits.reading.report(problem.help("webhooks are not WebSockets: remove it"));
+        }
+    }
+    WebsocketPolicy {
+        sockets: limits.take("websockets", Item::count),
+        message_bytes: limits.take("message_bytes", Item::size_or_off).flatten(),
+        ping: limits.take("ping", |item| item.duration_or("off")).flatten(),
+    }
 }
 
 fn rewrite(table: &Section<'_>, matcher: Option<&Match>) -> Option<Rewrite> {

@@ -24,6 +24,8 @@ const SCHEMES: [(&str, UpstreamScheme); 3] =
 
 pub(super) fn read(table: &Section<'_>, gateway: &Timeouts, secrets: &BTreeSet<&str>) -> Option<Product> {
     let balances = [("p2c", Balance::P2c), ("round_robin", Balance::RoundRobin)];
+    let (connections, websockets) = table
+        .within("limits", |limits| (limits.take("connections", Item::count), limits.take("websockets", Item::count)));
     let product = Product {
         backend: Backend::Echo,
         host: table.take("host", host).unwrap_or(HostPolicy::Client),
@@ -34,7 +36,8 @@ pub(super) fn read(table: &Section<'_>, gateway: &Timeouts, secrets: &BTreeSet<&
         tls: table.within("tls", tls),
         retries: table.within("retries", |own| own.take("budget", |item| item.fraction(0.0..=1.0))).unwrap_or(BUDGET),
         breaker: table.within("breaker", breaker),
-        connections: table.within("limits", |limits| limits.take("connections", Item::count)),
+        connections,
+        websockets,
         timeouts: table.within("timeouts", |own| timeouts::of_exchange(own, gateway.clone())),
         delivery: table.within("delivery", delivery),
     };

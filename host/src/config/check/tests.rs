@@ -705,4 +705,8 @@ fn a_webhook_route_has_its_own_limit_and_no_pages() {
         of_webhook("[route.w.limits]\nmax_body = \"1MiB\""),
         "4:12: `route.w.limits.max_body` is not of a webhook route (write max_body in the route's webhook table)",
     );
+    one(
+        of_webhook("[route.w.limits]\nping = \"30s\""),
+        "4:8: `route.w.limits.ping` has no use on a webhook route (webhooks are not WebSockets: remove it)",
+    );
 }

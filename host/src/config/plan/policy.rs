@@ -19,6 +19,19 @@ pub struct Policy {
     pub cors: Option<Cors>,
     /// `limits.max_body`: the most a request's body may have; `None` is unlimited. A webhook route has its own.
     pub max_body: Option<ByteSize>,
+    /// `limits.websockets`, `message_bytes` and `ping`
+    pub websocket: WebsocketPolicy,
+}
+
+/// What a route allows WebSockets; a webhook route has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebsocketPolicy {
+    /// Open at once; `None` is unlimited.
+    pub sockets: Option<usize>,
+    /// The most a message may have, as it is on the wire; `None` is unlimited.
+    pub message_bytes: Option<ByteSize>,
+    /// How long a side may be silent before it is asked whether it is there; `None` is for ever.
+    pub ping: Option<Duration>,
 }
 
 /// `rewrite = { strip, add }`; at least one of them.
