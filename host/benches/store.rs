@@ -73,7 +73,9 @@ struct Commits {
 
 type Opened = (Arc<dyn EventStore>, Arc<Mutex<Commits>>);
 
-fn counting() -> (Arc<Mutex<Commits>>, Arc<dyn Fn(Duration, usize) + Send + Sync>) {
+type Observe = Arc<dyn Fn(Duration, usize) + Send + Sync>;
+
+fn counting() -> (Arc<Mutex<Commits>>, Observe) {
     let commits = Arc::<Mutex<Commits>>::default();
     let seen = commits.clone();
     let observe = move |_took: Duration, jobs: usize| {
