@@ -1,6 +1,10 @@
-//! What the embedded store does on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's
-//! temporary folder, or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs one line,
-//! `-- pages` those of a long list.
+//! What the stores do on this machine: `cargo bench -p tollgate --bench store`. Writes into the system's temporary folder,
+//! or where `TMPDIR` says: measure on the disk that matters. `-- "64 producers"` runs some lines, `-- postgres` those of a
+//! PostgreSQL server that is started here, with its usual settings, `-- pages` those of a long list.
+
+#[path = "../../tests/src/postgres.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod server;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,6 +16,8 @@ use tollgate::base::digest::Digest;
 use tollgate::base::ids::EventId;
 use tollgate::base::names::{PluginName, ProductName, RouteName};
 use tollgate::base::payload::Payload;
+use tollgate::config::plan::{Postgres, PostgresHost, PostgresTls};
+use tollgate::store::postgres::{PostgresOptions, PostgresStore};
 use tollgate::store::sqlite::{SqliteOptions, SqliteStore};
 use tollgate::store::{Attempt, DeliveryState, EventStore, Filter, Head, NewEvent, Restored, Settlement};
 
@@ -34,14 +40,31 @@ fn main() {
         ("accept, 256 producers", 256, 256),
     ] {
         if is_asked(name) {
-            accepts(folder.path(), name, producers, batch_max);
+            accepts(open(&folder.path().join(format!("{producers}-{batch_max}.db")), batch_max), name, producers);
         }
     }
     if is_asked("claim 64 and settle each") {
-        deliveries(folder.path(), 100_000);
+        deliveries(open(&folder.path().join("deliveries.db"), 256), "claim 64 and settle each", 100_000);
     }
     if is_asked("pages") {
         pages(folder.path(), 1_000_000);
+    }
+    postgres(is_asked);
+}
+
+fn postgres(is_asked: impl Fn(&str) -> bool) {
+    let lines = [1, 8, 64, 256].map(|producers| (format!("postgres, {producers} producers"), producers));
+    let delivering = "postgres, claim and settle";
+    let asked: Vec<_> = lines.iter().filter(|(name, _)| is_asked(name)).collect();
+    if asked.is_empty() && !is_asked(delivering) {
+        return;
+    }
+    let Some(server) = server::Server::start(&[]) else { return };
+    for (name, producers) in asked {
+        accepts(open_postgres(&server), name, *producers);
+    }
+    if is_asked(delivering) {
+        deliveries(open_postgres(&server), delivering, 50_000);
     }
 }
 
@@ -74,7 +97,7 @@ fn pages(folder: &Path, letters: usize) {
     on_a_runtime(async move { store.close().await }).expect("the store closes");
 }
 
-async fn bury(store: &Arc<SqliteStore>, letters: usize) -> Vec<Duration> {
+async fn bury(store: &Arc<dyn EventStore>, letters: usize) -> Vec<Duration> {
     const AT_ONCE: usize = 500;
     let start = 1_790_000_000_000;
     let mut took = Vec::new();
@@ -123,7 +146,7 @@ fn dead_letter(at: Timestamp, nth: usize) -> (NewEvent, Restored) {
 }
 
 /// The first pages of the filter, one after the other.
-async fn turn(store: &Arc<SqliteStore>, filter: &Filter) -> Vec<Duration> {
+async fn turn(store: &Arc<dyn EventStore>, filter: &Filter) -> Vec<Duration> {
     let (mut took, mut cursor): (_, Option<String>) = (Vec::new(), None);
     for _ in 0..20 {
         let asked = Instant::now();
@@ -143,7 +166,11 @@ struct Commits {
     jobs: usize,
 }
 
-fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>) {
+type Opened = (Arc<dyn EventStore>, Arc<Mutex<Commits>>);
+
+type Observe = Arc<dyn Fn(Duration, usize) + Send + Sync>;
+
+fn counting() -> (Arc<Mutex<Commits>>, Observe) {
     let commits = Arc::<Mutex<Commits>>::default();
     let seen = commits.clone();
     let observe = move |_took: Duration, jobs: usize| {
@@ -151,12 +178,34 @@ fn open(path: &Path, batch_max: usize) -> (Arc<SqliteStore>, Arc<Mutex<Commits>>
         commits.count += 1;
         commits.jobs += jobs;
     };
-    let options = SqliteOptions { batch_max, observe: Some(Arc::new(observe)), ..SqliteOptions::default() };
+    (commits, Arc::new(observe))
+}
+
+fn open(path: &Path, batch_max: usize) -> Opened {
+    let (commits, observe) = counting();
+    let options = SqliteOptions { batch_max, observe: Some(observe), ..SqliteOptions::default() };
     (SqliteStore::open(path, options).expect("the store opens"), commits)
 }
 
-fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
-    let (store, commits) = open(&folder.join(format!("{producers}-{batch_max}.db")), batch_max);
+fn open_postgres(server: &server::Server) -> Opened {
+    let (commits, observe) = counting();
+    let plan = Postgres {
+        hosts: vec![PostgresHost::Tcp("127.0.0.1".into(), server.port())],
+        user: "postgres".into(),
+        database: server.database(),
+        password: None,
+        tls: PostgresTls::Disable,
+        root_certificate: None,
+        identity: None,
+        application_name: "tollgate".into(),
+        connect_timeout: Duration::from_secs(5),
+        connections: 16,
+    };
+    let options = PostgresOptions { observe: Some(observe), ..PostgresOptions::new(plan) };
+    (on_a_runtime(PostgresStore::open(options)).expect("the store opens"), commits)
+}
+
+fn accepts((store, commits): Opened, name: &str, producers: usize) {
     let started = Started::now();
     let threads: Vec<_> = (0..RUNTIMES.min(producers))
         .map(|_| {
@@ -169,7 +218,7 @@ fn accepts(folder: &Path, name: &str, producers: usize, batch_max: usize) {
     on_a_runtime(async move { store.close().await }).expect("the store closes");
 }
 
-async fn produce(store: Arc<SqliteStore>, tasks: usize) -> Vec<Duration> {
+async fn produce(store: Arc<dyn EventStore>, tasks: usize) -> Vec<Duration> {
     let tasks: Vec<_> = (0..tasks)
         .map(|_| {
             let store = store.clone();
@@ -194,8 +243,7 @@ async fn produce(store: Arc<SqliteStore>, tasks: usize) -> Vec<Duration> {
     took
 }
 
-fn deliveries(folder: &Path, events: usize) {
-    let (store, commits) = open(&folder.join("deliveries.db"), 256);
+fn deliveries((store, commits): Opened, name: &str, events: usize) {
     on_a_runtime(async {
         for _ in 0..events / 200 {
             let now = Clock::System.now();
@@ -206,11 +254,11 @@ fn deliveries(folder: &Path, events: usize) {
     *commits.lock().expect("counted") = Commits::default();
     let started = Started::now();
     let mut took = on_a_runtime(work(&store));
-    report("claim 64 and settle each", &mut took, &started, &commits.lock().expect("counted"));
+    report(name, &mut took, &started, &commits.lock().expect("counted"));
     on_a_runtime(async { store.close().await }).expect("the store closes");
 }
 
-async fn work(store: &Arc<SqliteStore>) -> Vec<Duration> {
+async fn work(store: &Arc<dyn EventStore>) -> Vec<Duration> {
     let room = [(product(), 64)];
     let mut took = Vec::new();
     loop {

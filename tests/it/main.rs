@@ -28,6 +28,7 @@ mod process;
 mod proxied;
 mod reload;
 mod routes;
+mod shared_store;
 mod signed;
 mod slow_readers;
 mod streams;

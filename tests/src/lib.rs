@@ -9,6 +9,7 @@ pub mod elsewhere;
 pub mod gateway;
 pub mod peers;
 pub mod plugins;
+pub mod postgres;
 pub mod process;
 pub mod setup;
 pub mod signing;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::config::problem::Problems;
 use crate::edge::Unbound;
@@ -22,8 +21,8 @@ pub enum StartError {
     Listen(String, SocketAddr, io::Error),
     /// Listeners that cannot listen.
     Listeners(Vec<Unbound>),
-    /// The store cannot be opened.
-    Store(PathBuf, StoreError),
+    /// The store cannot be opened: which, why.
+    Store(String, StoreError),
 }
 
 impl From<Problems> for StartError {
@@ -43,7 +42,7 @@ impl fmt::Display for StartError {
                 let each: Vec<_> = unbound.iter().map(Unbound::to_string).collect();
                 write!(f, "{}", each.join("\n"))
             }
-            Self::Store(path, error) => write!(f, "store {}: {error}", path.display()),
+            Self::Store(url, error) => write!(f, "store {url}: {error}"),
         }
     }
 }

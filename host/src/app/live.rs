@@ -71,7 +71,7 @@ struct Loaded {
 /// What was read from where the plan and the environment say.
 #[derive(Clone)]
 pub(super) struct Read {
-    secrets: BTreeMap<SecretName, Secret>,
+    pub(super) secrets: BTreeMap<SecretName, Secret>,
     tls: BTreeMap<ProductName, Arc<Tls>>,
 }
 
@@ -126,10 +126,8 @@ impl Live {
         fit(&plan, &gateway, &plugins).await?;
         gateway.start();
         let clock = &surroundings.clock;
-        store.adopt(clock.now(), &served(&gateway)).await.map_err(|error| {
-            let crate::config::plan::StoreUrl::Sqlite(path) = &plan.store.url;
-            StartError::Store(path.clone(), error)
-        })?;
+        let adopted = store.adopt(clock.now(), &served(&gateway)).await;
+        adopted.map_err(|error| StartError::Store(plan.store.url.to_string(), error))?;
         let access = Arc::new(ArcSwap::from_pointee(Access::of(&plan.admin, secrets)));
         let current = Arc::new(Current::new(Arc::new(gateway)));
         let served = Served {

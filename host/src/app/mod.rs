@@ -3,6 +3,7 @@
 
 mod error;
 mod live;
+pub(crate) mod store;
 mod supervisor;
 mod watch;
 
@@ -23,14 +24,13 @@ use crate::admin::{self, Admin, Health};
 use crate::base::clock::Clock;
 use crate::base::drain::Drain;
 use crate::base::names::ListenerName;
-use crate::config::plan::{Plan, StoreUrl};
+use crate::config::plan::Plan;
 use crate::config::problem::Problems;
 use crate::edge;
 use crate::gateway::Gateway;
 use crate::net::passed::Passed;
 use crate::net::workers::Workers;
 use crate::plugin::engine::Engine;
-use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{EventStore, Retention};
 use crate::telemetry::registry::Metrics;
 use crate::webhook::worker::Worker;
@@ -113,7 +113,7 @@ impl App {
         let workers = Workers::start(surroundings.workers).map_err(StartError::Workers)?;
         let admin_listener = std::net::TcpListener::bind(plan.admin.address)
             .map_err(|error| StartError::Listen("admin".into(), plan.admin.address, error))?;
-        let store = open_store(&plan, &metrics).await?;
+        let store = open_store(&plan, &read, &metrics).await?;
         let replugged = Arc::new(Notify::new());
         let (connections, background, admin_drain) = (Drain::default(), Drain::default(), Drain::default());
         let rooms = Rooms {
@@ -219,25 +219,14 @@ impl App {
     }
 }
 
-async fn open_store(plan: &Plan, metrics: &Arc<Metrics>) -> Result<Arc<dyn EventStore>, StartError> {
-    let StoreUrl::Sqlite(path) = plan.store.url.clone();
+async fn open_store(plan: &Plan, read: &Read, metrics: &Arc<Metrics>) -> Result<Arc<dyn EventStore>, StartError> {
     let metrics = metrics.clone();
     let observe = move |took: Duration, batch: usize| {
         metrics.store_commit.observe(took.as_secs_f64());
         metrics.store_batch_size.observe(batch as f64);
     };
-    let options = SqliteOptions {
-        max_bytes: plan.store.max_bytes.map(|bytes| bytes.0),
-        observe: Some(Arc::new(observe)),
-        ..SqliteOptions::default()
-    };
-    let shown = path.clone();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options)).await;
-    match opened {
-        Ok(Ok(store)) => Ok(store),
-        Ok(Err(error)) => Err(StartError::Store(shown, error)),
-        Err(_panicked) => Err(StartError::Store(shown, crate::store::StoreError::Failed("opening panicked".into()))),
-    }
+    let opened = store::open(&plan.store, &read.secrets, Some(Arc::new(observe))).await;
+    opened.map_err(|error| StartError::Store(plan.store.url.to_string(), error))
 }
 
 fn deliver(live: &Live) -> Arc<Worker> {

@@ -11,4 +11,5 @@ pub mod payload;
 pub mod pem;
 pub mod secret;
 pub mod sizes;
+pub mod trust;
 pub mod worker;

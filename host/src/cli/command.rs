@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check, dev, events, explain, plugin, run, terminal};
+use super::{check, dev, events, explain, plugin, run, store, terminal};
 use crate::config::plan::Plan;
 use crate::config::problem::Problems;
 
@@ -33,6 +33,9 @@ enum Command {
     Plugin(plugin::Command),
     /// Look at the webhook log and its dead letters, replay and drop
     Events(events::Arguments),
+    /// Move the whole event log between engines
+    #[command(subcommand)]
+    Store(store::Command),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -86,6 +89,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments).await,
         Command::Plugin(command) => plugin::run(command).await,
         Command::Events(arguments) => events::run(arguments).await,
+        Command::Store(command) => store::run(command).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
             ExitCode::SUCCESS

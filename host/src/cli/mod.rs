@@ -10,4 +10,5 @@ pub mod plugin;
 pub mod plugin_build;
 pub mod plugin_new;
 pub mod run;
+pub mod store;
 mod terminal;

@@ -207,6 +207,88 @@ pub struct Store {
 pub enum StoreUrl {
     /// The embedded one; the path is absolute.
     Sqlite(PathBuf),
+    /// A database that any number of gateways share.
+    Postgres(Postgres),
+}
+
+/// Without what is secret.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(postgres) => {
+                let hosts: Vec<_> = postgres.hosts.iter().map(PostgresHost::to_string).collect();
+                write!(f, "postgres://{}@{}/{}", postgres.user, hosts.join(","), postgres.database)
+            }
+        }
+    }
+}
+
+/// A PostgreSQL database, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// Tried in this order until one takes writes; at least one.
+    pub hosts: Vec<PostgresHost>,
+    /// The role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The role's password; each of its values is tried.
+    pub password: Option<SecretName>,
+    /// How the connection is protected.
+    pub tls: PostgresTls,
+    /// Whose certificates are trusted; `None` is the system's list. Absolute.
+    pub root_certificate: Option<PathBuf>,
+    /// Certificate and key to show; absolute.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// As shown in the server's list of connections.
+    pub application_name: String,
+    /// To make a connection.
+    pub connect_timeout: Duration,
+    /// The most connections, beside one that listens.
+    pub connections: usize,
+}
+
+/// Where a PostgreSQL server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostgresHost {
+    /// A name or address, and a port.
+    Tcp(String, u16),
+    /// The folder of its socket, and the number at the socket's end.
+    Unix(PathBuf, u16),
+}
+
+impl PostgresHost {
+    /// Whether nobody but this machine sees what is sent.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(..) => true,
+            Self::Tcp(host, _) => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+}
+
+impl fmt::Display for PostgresHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(folder, port) => write!(f, "{}:{port}", folder.display()),
+        }
+    }
+}
+
+/// `sslmode`, without the modes that fall back to plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostgresTls {
+    /// Plain text.
+    Disable,
+    /// Encrypted; whoever answers is taken for the server.
+    Require,
+    /// Encrypted, and the certificate has to be the server's.
+    VerifyFull,
 }
 
 /// `[plugins]`

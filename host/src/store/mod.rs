@@ -2,6 +2,8 @@
 //! transaction, and what it reports as done is on disk. Time is always an argument. SQL lives in the engines below this
 //! module and nowhere else.
 
+mod bell;
+pub mod postgres;
 mod record;
 pub mod sqlite;
 
@@ -355,6 +357,17 @@ pub struct Restored {
     pub history: Vec<Attempt>,
 }
 
+/// A duplicate key that counts for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The key.
+    pub key: Digest,
+    /// The event that carried it.
+    pub event: EventId,
+    /// It counts until then.
+    pub until: Timestamp,
+}
+
 /// What became of the wish to hold a duplicate key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
@@ -454,6 +467,13 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Lets unfinished and dead deliveries go (due, dead, parked → dropped), at most `limit`. Their duplicate keys
     /// stay. Returns how many.
     fn drop_deliveries<'a>(&'a self, now: Timestamp, filter: &'a Filter, limit: u32) -> Pending<'a, u64>;
+
+    /// Events in the order they were accepted, at most `limit`, from behind the one that a walk last came to (0 begins), each
+    /// with its place.
+    fn walk(&self, after: i64, limit: u32) -> Pending<'_, Vec<(i64, EventId)>>;
+
+    /// Known duplicate keys in their own order, at most `limit`, from behind `after`.
+    fn known_keys(&self, after: Option<Digest>, limit: u32) -> Pending<'_, Vec<KnownKey>>;
 
     /// Counts for metrics.
     fn stats(&self) -> Pending<'_, Stats>;

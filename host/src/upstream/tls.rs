@@ -8,11 +8,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -21,6 +20,7 @@ use super::pool::Version;
 use crate::base::digest::Digest;
 use crate::base::names::ProductName;
 use crate::base::pem;
+use crate::base::trust::{Anyone, system_roots};
 use crate::config::plan::{self, Plan, Product, UpstreamUrl};
 use crate::config::problem::Problems;
 
@@ -159,7 +159,7 @@ fn made(wanted: Wanted) -> Result<Tls, String> {
     let roots = match (&wanted.ca, wanted.insecure) {
         (Some(file), _) => pem::roots(file).map_err(|error| error.to_string())?,
         (None, true) => RootCertStore::empty(),
-        (None, false) => system_roots()?,
+        (None, false) => system_roots().map_err(|why| format!("{why}, or write `ca` in its tls"))?,
     };
     let fingerprint = fingerprint(&wanted, &roots, identity.as_ref());
     let config = |protocols: &[&[u8]]| {
@@ -177,18 +177,6 @@ fn made(wanted: Wanted) -> Result<Tls, String> {
     })
 }
 
-/// Those of the operating system, or of SSL_CERT_FILE: what an operator adds there counts here too, and an update of the
-/// system needs no update of the gateway.
-fn system_roots() -> Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _unusable) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        return Err("the system has no trusted roots (install ca-certificates, or write `ca` in its tls)".to_owned());
-    }
-    Ok(roots)
-}
-
 fn config(
     provider: &Arc<CryptoProvider>,
     roots: &RootCertStore,
@@ -198,7 +186,7 @@ fn config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(provider))))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone::new(Arc::clone(provider))))
     } else {
         builder.with_root_certificates(roots.clone())
     };
@@ -222,45 +210,6 @@ fn fingerprint(wanted: &Wanted, roots: &RootCertStore, identity: Option<&Certifi
         joined.extend(part);
     }
     Digest::of(&joined)
-}
-
-/// Takes whoever answers for the upstream. Only the environment can ask for it.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

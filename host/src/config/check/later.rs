@@ -2,13 +2,9 @@
 //! silently ignored. Whoever builds one of these removes its line here and reads the key in its table's file.
 
 use crate::config::problem::{Problem, Source, Span};
-use crate::config::raw::Item;
 
 /// Keys, by the shape of their table.
 const KEYS: &[(&str, &str)] = &[("", "trace")];
-
-/// Values of keys that are served otherwise.
-const VALUES: &[(&str, &str)] = &[("store.url", "postgres")];
 
 /// Keys people look for in a table where they are not.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
@@ -37,12 +33,6 @@ pub(in crate::config) fn every_key() -> impl Iterator<Item = (&'static str, &'st
     KEYS.iter().copied()
 }
 
-/// Every value that is not served yet, with the shape of its key.
-#[cfg(test)]
-pub(in crate::config) fn every_value() -> impl Iterator<Item = (&'static str, &'static str)> {
-    VALUES.iter().copied()
-}
-
 /// Where the unknown `key` belongs instead.
 pub(in crate::config) fn elsewhere(shape: &str, key: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(table, name, _)| *table == shape && *name == key).map(|(_, _, help)| *help)
@@ -51,12 +41,4 @@ pub(in crate::config) fn elsewhere(shape: &str, key: &str) -> Option<&'static st
 /// What is said of a key that is not served yet.
 pub(in crate::config) fn problem(source: &Source, at: Span, what: &str) -> Problem {
     source.problem(at, format!("`{what}` is not served by this version yet")).help("remove it")
-}
-
-/// Reports when `value` of this item is one that is not served yet.
-pub(super) fn refuse_value(item: &Item<'_>, value: &str) {
-    if VALUES.contains(&(item.shape.as_str(), value)) {
-        let message = format!("`{value}` in `{}` is not served by this version yet", item.path);
-        item.reading.report(item.problem(message));
-    }
 }

@@ -11,6 +11,7 @@ mod pattern;
 mod plugin;
 mod plugins;
 mod policy;
+mod postgres;
 mod product;
 mod route;
 mod secret;
@@ -64,7 +65,7 @@ pub(super) fn plan(root: &Section<'_>, file: &Path) -> Plan {
         log: root.within("log", log::read),
         trusted: root.within("trust", trust::read),
         timeouts,
-        store: root.within("store", store::read),
+        store: root.within("store", |table| store::read(table, &names.secrets)),
         plugins: plugins::read(root),
         secrets: root.named("secret", SecretName::new, secret::read),
         products,

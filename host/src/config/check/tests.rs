@@ -235,9 +235,63 @@ fn the_store_is_a_file_or_a_database() {
     );
     one_about(of("[store]\nurl = \"sqlite://a.db\""), "2:7: `store.url`", "(did you mean \"sqlite:a.db\"?)");
     one_about(of("[store]\nurl = \"sqlite:a.db?mode=ro\""), "2:7: `store.url`", "(a plain path; it takes no options)");
-    one(
-        of("[store]\nurl = \"postgres://user@host/db\""),
-        "2:7: `postgres` in `store.url` is not served by this version yet",
+}
+
+#[test]
+fn a_database_is_a_url_without_a_password() {
+    let of_url = |url: &str| of(&format!("[store]\nurl = \"{url}\""));
+    for good in [
+        "postgres://u@db.example/t",
+        "postgresql://u@db.example:6432/t?sslmode=verify-full&connect_timeout=3",
+        "postgres://u@a,b:1,[::1]:2/t?application_name=gateway%201",
+        "postgres://u@/t?host=/run/postgresql&port=5433",
+        "postgres://u@%2Frun%2Fpostgresql/t",
+        "postgres://u@10.0.0.1/t?sslmode=require",
+        "postgres://u@10.0.0.1/t?sslmode=disable",
+        "postgres://u@db/t?sslrootcert=ca.pem&sslcert=c.pem&sslkey=c.key",
+    ] {
+        assert_eq!(of_url(good), [""; 0], "{good}");
+    }
+    for (bad, help) in [
+        ("postgres://u:hunter2@db/t", "has a password in it (write password = \"NAME\" and a [secret.NAME]"),
+        ("postgres://u@db/t?password=hunter2", "has a password in it"),
+        ("postgres://db/t", "lacks a user or a database"),
+        ("postgres://u@db", "lacks a user or a database"),
+        ("postgres://u@/t", "lacks a host"),
+        ("postgres://u@a b/t", "lacks a host"),
+        ("postgres://u@db:0/t", "has a port that is none"),
+        ("postgres://u@db:x/t", "has a port that is none"),
+        ("postgres://u@db/t?sslmode=prefer", "has an sslmode that falls back to plain text"),
+        ("postgres://u@db/t?sslmode=verify-ca", "has an sslmode that is none"),
+        ("postgres://u@db/t?sslmod=disable", "(did you mean `sslmode`?)"),
+        ("postgres://u@db/t?sslcert=c.pem", "has one of sslcert and sslkey"),
+        ("postgres://u@db/t?sslmode=require&sslrootcert=ca.pem", "that nothing is checked against"),
+        ("postgres://u@db/t?connect_timeout=0", "has a connect_timeout"),
+        ("postgres://%zz@db/t", "has a percent sign without two hex digits"),
+    ] {
+        let problems = of_url(bad);
+        assert!(problems.len() == 1 && problems[0].starts_with("2:7: `store.url`"), "{bad}: {problems:?}");
+        assert!(problems[0].contains(help), "{bad}: {problems:?}");
+        assert!(!problems[0].contains("hunter2"), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_database_takes_a_password_and_connections_and_a_file_takes_bytes() {
+    let postgres = "[store]\nurl = \"postgres://u@db/t\"\n";
+    let secret = "[secret.s]\nenv = \"S\"\n";
+    assert_eq!(of(&format!("{postgres}password = \"s\"\nconnections = 8\n{secret}")), [""; 0]);
+    one_about(of(&format!("{postgres}connections = 2")), "3:15: `store.connections`", "from 3 to 1000, found 2");
+    one_about(
+        of(&format!("{postgres}max_bytes = \"1GiB\"")),
+        "3:13: `store.max_bytes` bounds",
+        "a tablespace of that size)",
+    );
+    one_about(of("[store]\nconnections = 8"), "2:15: `store.connections` needs a store.url", "(remove it)");
+    one_about(
+        of(&format!("[store]\npassword = \"s\"\n{secret}")),
+        "2:12: `store.password` needs a store.url",
+        "(remove it)",
     );
 }
 

@@ -121,6 +121,18 @@ pub(in crate::store) async fn what_was_never_accepted_is_not_there(store: &dyn E
     assert!(all(store, &Filter { event: Some(id), ..Filter::default() }, 10).await.is_empty());
 }
 
+/// Providers send what they like, and a plugin may hand all of it on.
+pub(in crate::store) async fn texts_that_nobody_expects_are_taken(store: &dyn EventStore) {
+    let odd = || Some(format!("a\0b \u{1f4a9} ' {} {}", '\\', "x".repeat(1000)));
+    let given = NewEvent { identity: odd(), kind: odd(), order_key: odd(), ..event(at(0)) };
+    let id = accept(store, at(0), given).await;
+    let lease = claim(store, at(0), 1).await.remove(0);
+    assert_eq!((lease.event.id, lease.event.order_key.is_some()), (id, true));
+    super::bury(store, at(0), lease, "why\0not").await;
+    let listed = all(store, &Filter { kind: odd(), text: Some("why".into()), ..Filter::default() }, 10).await;
+    assert_eq!(listed.iter().map(|row| row.event).collect::<Vec<_>>(), [id]);
+}
+
 pub(in crate::store) async fn a_closed_store_does_nothing_more(store: &dyn EventStore) {
     let waiting = store.accept(at(0), event(at(0)));
     let (waited, closed) = futures_util::future::join(waiting, store.close()).await;

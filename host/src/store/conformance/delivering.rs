@@ -74,6 +74,25 @@ pub(in crate::store) async fn a_lost_lease_changes_nothing(store: &dyn EventStor
     assert_eq!(state(store, id).await, DeliveryState::Delivered);
 }
 
+pub(in crate::store) async fn a_clock_that_steps_loses_nothing(store: &dyn EventStore) {
+    let before = accept(store, at(1000), event(at(1000))).await;
+    let lease = claim(store, at(1000), 1).await.remove(0);
+    // An hour back: nothing is due, a lease holds on, and what is new is due by the new time.
+    assert!(claim(store, at(-2600), 10).await.is_empty());
+    let after = accept(store, at(-2600), event(at(-2600))).await;
+    assert_eq!(ids(&claim(store, at(-2600), 10).await), [after]);
+    deliver(store, at(-2590), lease).await;
+    assert_eq!(state(store, before).await, DeliveryState::Delivered);
+    // And forth again: the lease of the time between is long over.
+    let again = claim(store, at(1010), 10).await.remove(0);
+    assert_eq!((again.event.id, again.attempt), (after, 1));
+    retry(store, at(1010), again, at(1020)).await;
+    assert!(claim(store, at(-2500), 10).await.is_empty());
+    let last = claim(store, at(1020), 10).await.remove(0);
+    assert_eq!((last.event.id, last.attempt), (after, 2));
+    deliver(store, at(1020), last).await;
+}
+
 pub(in crate::store) async fn a_late_settlement_counts_while_nobody_else_has_it(store: &dyn EventStore) {
     let lease = leased(store, at(0), event(at(0))).await;
     let id = lease.event.id;

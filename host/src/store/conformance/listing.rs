@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::{DeliveryState, EventStore, Filter, NewEvent, StoreError};
-use super::{accept, all, at, bury, claim, deliver, event, product, retry, route};
+use super::{accept, all, at, bury, claim, deliver, event, key, product, retry, route};
 use crate::base::ids::EventId;
 use crate::base::names::PluginName;
 use crate::base::payload::Payload;
@@ -147,4 +147,29 @@ pub(in crate::store) async fn a_row_tells_where_a_delivery_stands(store: &dyn Ev
     claim(store, at(3), 1).await;
     let row = all(store, &Filter::default(), 1).await.remove(0);
     assert_eq!((row.state, row.due, row.changed), (DeliveryState::Leased, None, at(3)));
+}
+
+pub(in crate::store) async fn every_event_and_key_is_walked_to(store: &dyn EventStore) {
+    let mut accepted = Vec::new();
+    for second in [5, 1, 3, 2, 4] {
+        let known = (key(&second.to_string()), at(second + 1000));
+        accepted.push((accept(store, at(9), NewEvent { duplicate: Some(known), ..event(at(second)) }).await, known));
+    }
+    let (mut walked, mut place) = (Vec::new(), 0);
+    loop {
+        let step = store.walk(place, 2).await.unwrap();
+        let Some((last, _)) = step.last() else { break };
+        place = *last;
+        walked.extend(step.into_iter().map(|(_, id)| id));
+    }
+    assert_eq!(walked, accepted.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let step = store.known_keys(after, 2).await.unwrap();
+        let Some(last) = step.last() else { break };
+        after = Some(last.key);
+        keys.extend(step.into_iter().map(|known| (known.event, (known.key, known.until))));
+    }
+    accepted.sort_by_key(|(_, (key, _))| *key);
+    assert_eq!(keys, accepted);
 }

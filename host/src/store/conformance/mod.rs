@@ -1,5 +1,5 @@
 //! What every engine must do: the sentences of [`EventStore`]'s documentation, each as a test against `dyn EventStore`.
-//! An engine runs them all with `conformance!(open)`, where `open` gives a [`Fixture`].
+//! An engine runs them all with `conformance!(open)`, where `open` gives a [`Fixture`], or none where it cannot run.
 
 pub(super) mod accepting;
 pub(super) mod changing;
@@ -34,7 +34,8 @@ macro_rules! conformance {
         $(mod $part {
             $(#[tokio::test]
             async fn $sentence() {
-                let fixture = $open();
+                // Where the engine's server is not installed, that has been said.
+                let Some(fixture) = $open().await else { return };
                 crate::store::conformance::$part::$sentence(&*fixture.store).await;
             })*
         })*
@@ -51,6 +52,7 @@ macro_rules! conformance {
                 a_small_spilled_body_reads_back
                 the_same_id_twice_fails_and_spoils_nothing
                 what_was_never_accepted_is_not_there
+                texts_that_nobody_expects_are_taken
                 a_closed_store_does_nothing_more;
             reserving:
                 a_held_key_is_in_progress_for_everybody_else
@@ -75,6 +77,7 @@ macro_rules! conformance {
                 concurrent_claims_give_a_delivery_once
                 a_lease_that_ran_out_is_due_again
                 a_lost_lease_changes_nothing
+                a_clock_that_steps_loses_nothing
                 a_late_settlement_counts_while_nobody_else_has_it
                 a_retry_waits_for_its_time_and_counts_an_attempt
                 a_release_counts_no_attempt
@@ -103,7 +106,8 @@ macro_rules! conformance {
                 a_filter_for_dead_letters_holds_with_each_index
                 pages_follow_each_other_while_events_arrive
                 a_foreign_cursor_is_refused
-                a_row_tells_where_a_delivery_stands;
+                a_row_tells_where_a_delivery_stands
+                every_event_and_key_is_walked_to;
             ordering:
                 one_key_is_delivered_in_the_order_it_came
                 a_retry_holds_up_the_rest_of_its_key_only

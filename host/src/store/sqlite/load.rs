@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::super::{Attempt, DeliveryRow, Event, EventDetail, Lease, StoreError, record};
+use super::super::{Attempt, DeliveryRow, Event, EventDetail, KnownKey, Lease, StoreError, record};
 use super::bodies::Bodies;
 use super::failure;
 use super::lease::Claimed;
 use super::schema::DELIVERIES_MAX;
 use super::select::{Delivery, event_key, of_event};
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::EventId;
 use crate::base::names::{PluginName, RouteName};
 use crate::base::payload::Payload;
@@ -220,4 +221,35 @@ pub(super) fn oldest_due(connection: &Connection) -> rusqlite::Result<Option<Tim
         product = next;
     }
     Ok(found.map(Timestamp::from_millis))
+}
+
+/// Events in the order they were accepted, from behind `after`.
+pub(super) fn walk(connection: &Connection, after: i64, limit: u32) -> rusqlite::Result<Vec<(i64, EventId)>> {
+    const WALK: &str = "SELECT key, id FROM event WHERE key > ?1 ORDER BY key LIMIT ?2";
+    let mut statement = connection.prepare_cached(WALK)?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, EventId::from_bytes(row.get(1)?)));
+    statement.query_map((after, limit), read)?.collect()
+}
+
+/// Known keys in their own order, from behind `after`. A recent one counts before one that was written long ago.
+pub(super) fn known_keys(
+    connection: &Connection,
+    after: Option<Digest>,
+    limit: u32,
+) -> rusqlite::Result<Vec<KnownKey>> {
+    const KEYS: &str = "SELECT key, event, max(until) FROM (
+            SELECT key, event, until FROM (SELECT * FROM duplicate WHERE key > ?1 ORDER BY key LIMIT ?2)
+            UNION ALL
+            SELECT key, event, until FROM duplicate_recent WHERE key > ?1
+        ) GROUP BY key ORDER BY key LIMIT ?2";
+    let mut statement = connection.prepare_cached(KEYS)?;
+    let read = |row: &Row<'_>| {
+        Ok(KnownKey {
+            key: Digest(row.get(0)?),
+            event: EventId::from_bytes(row.get(1)?),
+            until: Timestamp::from_millis(row.get(2)?),
+        })
+    };
+    let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
+    statement.query_map((after, limit), read)?.collect()
 }

@@ -56,8 +56,8 @@ use self::select::{LOOK_MAX, Order, Position, Search};
 use self::tally::Tally;
 use self::writer::{Writer, closed};
 use super::{
-    Accepted, DeliveryState, EventDetail, EventStore, Filter, Lease, NewEvent, Page, Pending, Reservation, Restored,
-    Retention, Settlement, Stats, StoreError, Swept,
+    Accepted, DeliveryState, EventDetail, EventStore, Filter, KnownKey, Lease, NewEvent, Page, Pending, Reservation,
+    Restored, Retention, Settlement, Stats, StoreError, Swept,
 };
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -348,7 +348,7 @@ impl EventStore for SqliteStore {
     }
 
     fn next_due<'a>(&'a self, products: &'a [ProductName]) -> Pending<'a, Option<Timestamp>> {
-        self.tally.hear();
+        self.tally.bell.hear();
         let products = products.to_vec();
         Box::pin(self.load(move |connection| {
             let mut next: Option<Timestamp> = None;
@@ -404,6 +404,14 @@ impl EventStore for SqliteStore {
         })
     }
 
+    fn walk(&self, after: i64, limit: u32) -> Pending<'_, Vec<(i64, EventId)>> {
+        Box::pin(self.search(move |connection| load::walk(connection, after, limit).map_err(failure)))
+    }
+
+    fn known_keys(&self, after: Option<Digest>, limit: u32) -> Pending<'_, Vec<KnownKey>> {
+        Box::pin(self.search(move |connection| load::known_keys(connection, after, limit).map_err(failure)))
+    }
+
     fn stats(&self) -> Pending<'_, Stats> {
         Box::pin(async move {
             let oldest_due = self.search(|connection| load::oldest_due(connection).map_err(failure)).await?;
@@ -420,7 +428,7 @@ impl EventStore for SqliteStore {
     }
 
     fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.tally.ring())
+        Box::pin(self.tally.bell.rang())
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -13,9 +13,9 @@ use super::{SqliteOptions, SqliteStore};
 
 super::super::conformance::conformance!(crate::store::sqlite::tests::fixture);
 
-fn fixture() -> Fixture {
+async fn fixture() -> Option<Fixture> {
     let (folder, path) = folder();
-    Fixture { store: open(&path), _keep: Box::new(folder) }
+    Some(Fixture { store: open(&path), _keep: Box::new(folder) })
 }
 
 pub(super) fn folder() -> (tempfile::TempDir, PathBuf) {

@@ -108,6 +108,18 @@ async fn the_file_of_a_duplicate_is_removed() {
 }
 
 #[tokio::test]
+async fn the_file_of_a_swept_event_is_removed() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    let id = accept(&*store, at(0), NewEvent { body: spilled(&*store, &[7; LARGE]), ..event(at(0)) }).await;
+    assert!(body_path(&path, id).exists());
+    assert_eq!(store.drop_deliveries(at(1), &Filter::default(), 1).await.unwrap(), 1);
+    let retention = Retention { delivered: Some(Duration::ZERO), dead: None };
+    assert_eq!(store.sweep(at(2), &retention).await.unwrap().events, 1);
+    assert!(!body_path(&path, id).exists());
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_read_back_is_a_dead_letter_and_the_rest_is_served() {
     let (_folder, path) = folder();
     let store = open(&path);
