@@ -74,10 +74,19 @@ mod tests {
 
     use super::*;
 
+    fn ask(mode: &str) -> Vec<Edit> {
+        FakeRequest::post("/").header("x-mode", mode).on_request::<Meddler>("{}").unwrap()
+    }
+
     #[test]
     fn it_does_what_it_is_told() {
-        let ask = |mode: &str| FakeRequest::post("/").header("x-mode", mode).on_request::<Meddler>("{}").unwrap();
         assert_eq!(ask("none"), honest());
-        assert_eq!(ask("field:host")[1], Edit::set("host", "meddled"));
+        assert_eq!(ask("field:x-other")[1], Edit::set("x-other", "meddled"));
+    }
+
+    #[test]
+    #[should_panic(expected = "the field host belongs to the gateway")]
+    fn the_sdk_knows_what_is_not_its_to_edit() {
+        ask("field:host");
     }
 }
