@@ -240,20 +240,23 @@ impl Endpoint {
         }
     }
 
-    /// An HTTP/1.1 connection just made by this worker.
+    /// An HTTP/1.1 connection just made by this worker. Its address may have gone while it was made, so that is looked at
+    /// before it is kept.
     pub(super) fn adopt(self: &Arc<Self>, sender: SendRequest<Outgoing>, peer: SocketAddr, slot: Slot) -> Checkout {
-        let plain = Plain { sender, peer, moved: self.moved.load(Ordering::Relaxed), slot };
+        let plain = Plain { sender, peer, moved: self.moved.load(Ordering::Relaxed).wrapping_sub(1), slot };
         Checkout { load: Load::new(self), index: worker::index(), wire: Wire::Plain(plain) }
     }
 
-    /// An HTTP/2 connection just made by this worker, and a stream on it.
+    /// An HTTP/2 connection just made by this worker, and a stream on it; kept if its name still has its address.
     pub(super) fn share(self: &Arc<Self>, shared: Arc<Shared>) -> Option<Checkout> {
         self.chose_plain.store(false, Ordering::Relaxed);
         let index = worker::index();
         let stream = shared.open();
         let mut shard = self.shard(index);
-        shard.shared.push(shared);
-        self.reap_later(shard, index);
+        if self.names.has(shared.peer) {
+            shard.shared.push(shared);
+            self.reap_later(shard, index);
+        }
         Some(Checkout { load: Load::new(self), index, wire: Wire::Stream(stream?) })
     }
 
@@ -402,6 +405,46 @@ impl Checkout {
             && !plain.sender.is_closed()
         {
             load.0.put_idle(index, plain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+    use crate::telemetry::registry::Metrics;
+
+    /// Whether a connection to `peer` that was just made, and used, is kept by an upstream at 127.0.0.1:80.
+    async fn is_kept(peer: &str, version: Version) -> bool {
+        let url = UpstreamUrl { scheme: UpstreamScheme::Http, host: "127.0.0.1".into(), port: 80 };
+        let standing = Standing::new(Metrics::new().upstream_healthy.of("p", "http://127.0.0.1"));
+        let slots = Slots::new(None);
+        let endpoint = Arc::new(Endpoint::new(url, standing, Arc::clone(&slots), 1));
+        let (ours, theirs) = tokio::io::duplex(65_536);
+        let (peer, slot) = (peer.parse().unwrap(), slots.take().unwrap());
+        let made = if version == Version::Plain {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+            tokio::spawn(connection);
+            sender.ready().await.unwrap();
+            endpoint.adopt(sender, peer, slot)
+        } else {
+            let echo = hyper::service::service_fn(async |_| Ok::<_, hyper::Error>(http::Response::new(String::new())));
+            let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(theirs), echo));
+            endpoint.share(Shared::handshake(ours, peer, 65_536, &slots, slot).await.unwrap()).unwrap()
+        };
+        made.give_back(false);
+        endpoint.take(version).is_some()
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_address_went_while_it_was_made_is_not_kept() {
+        for version in [Version::Plain, Version::Multiplexed] {
+            assert!(is_kept("127.0.0.1:80", version).await, "{version:?}");
+            assert!(!is_kept("127.0.0.2:80", version).await, "{version:?}");
         }
     }
 }
