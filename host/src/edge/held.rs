@@ -41,8 +41,12 @@ impl HttpBody for Held {
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        self.busy.asked();
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        // The library asks for more than the client takes, up to its own bound; what it is not given stays with the upstream.
+        let mut polled = Poll::Pending;
+        if self.busy.poll_taken(cx).is_ready() {
+            self.busy.asked();
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+        }
         if polled.is_pending() && self.ends(cx) {
             return Poll::Ready(None);
         }

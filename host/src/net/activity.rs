@@ -33,8 +33,10 @@ pub struct Activity {
     moved: AtomicU32,
     late: AtomicBool,
     tunnel: AtomicBool,
+    /// The client takes nothing of what HTTP/1.1 last had to say.
+    blocked: AtomicBool,
     refused: OnceLock<Refusal>,
-    /// Who waits until the connection is no longer busy.
+    /// Who waits until the connection is no longer busy, or the client takes what it is given.
     parked: AtomicWaker,
 }
 
@@ -69,6 +71,7 @@ impl Activity {
             moved: AtomicU32::new(0),
             late: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             refused: OnceLock::new(),
             parked: AtomicWaker::new(),
         })
@@ -144,7 +147,21 @@ impl Activity {
         self.tunnel.load(Ordering::Relaxed)
     }
 
-    /// Wakes `waker` when the connection is no longer busy.
+    /// Whether the client takes nothing of what was last written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Something was written, or has to wait until the client takes what was.
+    pub(super) fn wrote(&self, blocked: bool) {
+        let before = self.is_blocked();
+        self.blocked.store(blocked, Ordering::Relaxed);
+        if before && !blocked {
+            self.parked.wake();
+        }
+    }
+
+    /// Wakes `waker` when the connection is no longer busy, or the client takes something again.
     pub(super) fn park(&self, waker: &Waker) {
         self.parked.register(waker);
     }
@@ -157,11 +174,6 @@ impl Activity {
             true => self.head_since.store(self.now(), Ordering::Relaxed),
             false => self.idle_since.store(self.now(), Ordering::Relaxed),
         }
-    }
-
-    /// Whoever waits until the connection is no longer busy may look again.
-    pub(super) fn wake(&self) {
-        self.parked.wake();
     }
 
     /// Frames came: whether a head `began` among them, and whether the last one has not ended.
@@ -186,6 +198,15 @@ impl Activity {
 }
 
 impl Busy {
+    /// Whether the client takes what it was given; if not, wakes the task when it does. Another part would only wait.
+    pub fn poll_taken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.activity.is_blocked() {
+            self.activity.park(cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     /// A part of the response was given, and more is to come.
     pub fn given(&mut self) {
         if !self.given {

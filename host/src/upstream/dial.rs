@@ -18,10 +18,10 @@ use crate::config::plan::UpstreamScheme;
 /// The least that is read at once: a response's head must fit.
 const READ_MIN: usize = 16 * 1024;
 
-/// What one read of an HTTP/1.1 response takes at most. For a reader that is slow three of them wait (read, on its way,
-/// handed over) beside the `buffer` of its own connection; more, smaller reads cost a fast one time.
+/// What one read of an HTTP/1.1 response takes at most. For a reader that is slow four of them wait (read, on its way,
+/// handed over, being written); more, smaller reads cost a fast one time.
 fn read_max(buffer: usize) -> usize {
-    (buffer / 4).max(READ_MIN)
+    (buffer / 2).max(READ_MIN)
 }
 
 /// A connection just made.

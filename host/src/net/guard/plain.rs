@@ -33,8 +33,6 @@ pub(super) struct Plain {
     ready: usize,
     /// All of them were looked at.
     looked: bool,
-    /// The client takes nothing of an answer that the library gave up for sent.
-    blocked: bool,
     ended: Option<Ended>,
     lingering: Option<Lingering>,
 }
@@ -63,22 +61,12 @@ struct Lingering {
 impl Plain {
     pub(super) fn new(limits: HeadLimits, activity: Arc<Activity>) -> Self {
         let reading = Reading::Head(HeadReader::default());
-        Self {
-            limits,
-            activity,
-            reading,
-            held: vec![],
-            ready: 0,
-            looked: true,
-            blocked: false,
-            ended: None,
-            lingering: None,
-        }
+        Self { limits, activity, reading, held: vec![], ready: 0, looked: true, ended: None, lingering: None }
     }
 
     /// Whether a message is whole and not answered, or its answer not taken.
     fn waits(&self) -> bool {
-        self.is_between() && (self.activity.is_busy() || self.blocked)
+        self.is_between() && (self.activity.is_busy() || self.activity.is_blocked())
     }
 
     /// Whether a head is next, or at hand.
@@ -87,10 +75,8 @@ impl Plain {
     }
 
     /// The library wrote, or was told to wait with it. One that goes on reading meanwhile would keep every answer.
-    pub(super) fn wrote(&mut self, blocked: bool) {
-        if std::mem::replace(&mut self.blocked, blocked) && !blocked {
-            self.activity.wake();
-        }
+    pub(super) fn wrote(&self, blocked: bool) {
+        self.activity.wrote(blocked);
     }
 
     /// Whether more is on its way that nobody will read.
