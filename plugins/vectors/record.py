@@ -1,7 +1,9 @@
 """Records requests as their providers send them, and as a forger would: the vectors beside each plugin.
 
 Each scheme is written once more here, over Python's own hmac and the `cryptography` package, so that a vector is not
-the plugin's opinion of itself. `python3 make.py` writes them, `cargo test -p tollgate-vectors` runs them.
+the plugin's opinion of itself. `python3 make.py` writes them, `cargo test -p tollgate-vectors` runs them. What is recorded
+with a provider's library, or published with it or by its documentation (ids `NAME/published-…`, the source in `why`), is
+not written here and stays as it is.
 """
 
 import base64

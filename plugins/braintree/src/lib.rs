@@ -31,10 +31,10 @@ impl Verifier for Braintree {
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         match settings.text("public_key") {
-            Some(key) if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Some(key) if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
                 Ok(Self { public_key: key.to_owned() })
             }
-            _ => Err(Problems::of("public_key", "expected the API public key: letters and digits")),
+            _ => Err(Problems::of("public_key", "expected the API public key: letters, digits and `_`")),
         }
     }
 

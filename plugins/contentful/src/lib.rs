@@ -27,7 +27,7 @@ impl Verifier for Contentful {
         About::new("contentful", "https://www.contentful.com/developers/docs/webhooks/request-verification/")
             .roles(&[Role::required("signing", "the request signing secret")])
             .settings(&[PublicUrl::SETTING])
-            .methods(&["PUT", "DELETE"]);
+            .methods(&["GET", "PUT", "PATCH", "DELETE"]);
 
     fn configure(settings: &Settings) -> Result<Self, Problems> {
         Ok(Self { url: PublicUrl::of(settings)? })

@@ -4,7 +4,8 @@
 //! Source: <https://developers.docusign.com/platform/webhooks/connect/hmac/>. The secret is one of the account's
 //! Connect keys, used as text.
 //!
-//! Event: type from `/event` of the body, signed; there is no id, so what is signed tells copies apart.
+//! Event: type from `/event` of the body, signed; there is no id, so what is signed tells copies apart, which a retry by
+//! DocuSign is not, since its `/retryCount` is another.
 //! `/generatedDateTime` is signed, but DocuSign sends for days with the same one, so it is no freshness.
 
 use tollgate_sdk::scheme::Digits;

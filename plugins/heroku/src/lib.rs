@@ -3,8 +3,9 @@
 //! Source: <https://devcenter.heroku.com/articles/app-webhooks#securing-webhook-requests>. The secret is the
 //! subscription's, used as text.
 //!
-//! Event: `/id` of the body, signed; type from `/webhook_metadata/event/include` (such as `api:release`), signed. No
-//! time is signed.
+//! Event: `/id` of the body, signed, the same on a retry; type from `/webhook_metadata/event/include` (such as
+//! `api:release`), signed. A body without that, which Heroku sends for a dyno that ended, is named by its `/resource`.
+//! No time is signed.
 
 use tollgate_sdk::scheme::Mac;
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};
@@ -25,7 +26,8 @@ impl Verifier for Heroku {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         SIGNATURE.check(call, Key::text("signing"), &[Part::Body])?;
-        let kind = call.json("/webhook_metadata/event/include");
+        let resource = || call.json("/resource").map(|resource| ["api:", &resource].concat());
+        let kind = call.json("/webhook_metadata/event/include").or_else(resource);
         Ok(Event::new().signed_id(call.json("/id")).kind(kind).into())
     }
 }

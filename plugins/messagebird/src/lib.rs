@@ -4,8 +4,8 @@
 //! Source: <https://developers.messagebird.com/api/#verifying-http-requests> and MessageBird's own libraries. The
 //! secret is the signing key, used as text. `payload_hash` is missing where there is no body.
 //!
-//! Event: the claim `jti`, signed; there is no type. Fresh by `iat` where the token has it, which is signed, and never
-//! beyond `exp`.
+//! Event: the claim `jti`, signed; there is no type. Fresh by `nbf`, which is signed and the time of sending, or by `iat`
+//! where a token has that instead, and never beyond `exp`, a minute later.
 
 use tollgate_sdk::scheme::{Jws, PublicUrl, SignedBy};
 use tollgate_sdk::{
@@ -46,7 +46,8 @@ impl Verifier for MessageBird {
         }
         let id = claims.text("jti").ok_or_else(|| Refusal::missing("jti"))?;
         let event = Event::new().signed_id(id.to_owned());
-        Ok(claims.time("iat")?.into_iter().fold(event, Event::timestamp).into())
+        let sent = claims.time("nbf")?.or(claims.time("iat")?);
+        Ok(sent.into_iter().fold(event, Event::timestamp).into())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Mollie's next-gen webhooks: `X-Mollie-Signature` is `sha256=` and the hex HMAC-SHA256 of the body. While a secret is
 //! rotated the header comes once for each.
 //!
-//! Source: <https://docs.mollie.com/reference/webhooks-new> and `mollie-api-php`. The secret is the webhook's signing
-//! secret, used as text. Classic webhooks are not signed and cannot be verified.
+//! Source: <https://docs.mollie.com/reference/webhooks-new> and `mollie-api-php`, which takes a digest without the
+//! prefix too. The secret is the webhook's signing secret, used as text. Classic webhooks are not signed and cannot be
+//! verified.
 //!
 //! Event: `/id` and `/type` of the body, both signed. No time is signed.
 
@@ -25,8 +26,8 @@ impl Verifier for Mollie {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         let digest = |value: &Vec<u8>| {
-            let hex = std::str::from_utf8(value).ok()?.strip_prefix("sha256=")?;
-            encoding::hex(hex, 32)
+            let written = std::str::from_utf8(value).ok()?;
+            encoding::hex(written.strip_prefix("sha256=").unwrap_or(written), 32)
         };
         let digests: Option<Vec<_>> = call.values(SIGNATURE).iter().map(digest).collect();
         let digests = digests.ok_or_else(|| Refusal::malformed(SIGNATURE))?;

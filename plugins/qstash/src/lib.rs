@@ -4,7 +4,8 @@
 //! Source: <https://upstash.com/docs/qstash/howto/signature> and `@upstash/qstash`. The secrets are the current and the
 //! next signing key, as two live values of one secret; used as text.
 //!
-//! Event: the claim `jti`, signed; there is no type. Fresh by `iat`, which is signed, and never beyond `exp`.
+//! Event: the claim `jti`, signed, which tells tokens apart and is another on a retry (`Upstash-Message-Id`, which is the
+//! same, is not signed); there is no type. Fresh by `iat`, which is signed, and never beyond `exp`.
 
 use tollgate_sdk::scheme::{Digits, Jws, PublicUrl, SignedBy};
 use tollgate_sdk::{About, Call, Event, Hash, Key, Part, Problems, Refusal, Role, Settings, Verdict, Verifier};

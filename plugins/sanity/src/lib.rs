@@ -4,8 +4,8 @@
 //! Source: <https://www.sanity.io/docs/content-lake/webhooks> and `@sanity/webhook`. The secret is any text, used as it
 //! is.
 //!
-//! Event: id from `idempotency-key`, which is not signed; what a body holds, and so any type, is the author's. Fresh by
-//! `t`, which is signed.
+//! Event: id from `idempotency-key`, type from `sanity-operation` (`create`, `update`, `delete`); neither is signed, and
+//! what a body holds is the author's. Fresh by `t`, which is signed.
 
 use tollgate_sdk::scheme::{Digits, Stamped};
 use tollgate_sdk::{About, Call, Event, Key, Problems, Refusal, Role, Settings, Verdict, Verifier};
@@ -25,7 +25,9 @@ impl Verifier for Sanity {
 
     fn verify(&self, call: &Call<'_>) -> Result<Verdict, Refusal> {
         let timestamp = SIGNATURE.check(call, Key::text("signing"))?;
-        Ok(Event::new().unsigned_id(call.optional("idempotency-key")?).timestamp(timestamp).into())
+        let event =
+            Event::new().unsigned_id(call.optional("idempotency-key")?).kind(call.optional("sanity-operation")?);
+        Ok(event.timestamp(timestamp).into())
     }
 }
 

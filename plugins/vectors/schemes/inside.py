@@ -75,6 +75,10 @@ def adyen_extra():
     add(b"", "reject", "no body")
     add(adyen_body(adyen_item(ADYEN, merchantReference="a:b\\c")), "accept", "colons and backslashes are signed as they are")
     add(adyen_body(adyen_item(ADYEN, originalReference="7913")), "accept", "a modification, with its original reference")
+    moved = {**adyen_item(ADYEN, merchantReference="a:b")["NotificationRequestItem"], "merchantAccountCode": "TestMerchant:a", "merchantReference": "b"}
+    add(adyen_body({"NotificationRequestItem": moved}), "reject", "the border between account and reference moved")
+    for name in ["pspReference", "originalReference", "merchantAccountCode", "eventCode", "success"]:
+        add(adyen_body(adyen_item(ADYEN, **{name: "a:b"})), "reject", f"a colon in {name}, which could move a border")
 
 
 adyen_extra()

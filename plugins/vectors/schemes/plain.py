@@ -49,8 +49,10 @@ plain("gocardless", "Webhook-Signature", event={"id": "WB1", "signed": True},
       body=b'{"events":[{"id":"EV1"}],"meta":{"webhook_id":"WB1"}}')
 plain("easypost", "X-Hmac-Signature", prefix="hmac-sha256-hex=", event=signed("evt_2", "tracker.updated"),
       body=b'{"object":"Event","id":"evt_2","description":"tracker.updated"}')
-plain("heroku", "Heroku-Webhook-Hmac-SHA256", write=b64, event=signed("h-1", "api:release"),
+heroku = plain("heroku", "Heroku-Webhook-Hmac-SHA256", write=b64, event=signed("h-1", "api:release"),
       body=b'{"id":"h-1","webhook_metadata":{"event":{"id":"e","include":"api:release"}}}')
+rest("heroku").add(heroku({"signing": secret_of("heroku")}, b'{"id":"h-2","resource":"dyno","action":"destroy"}', NOW), "accept",
+                   "a body without metadata, as Heroku sends for a dyno that ended", event=signed("h-2", "api:dyno"))
 plain("onfido", "X-SHA2-Signature", event={"type": "check.completed"},
       body=b'{"payload":{"resource_type":"check","action":"check.completed","object":{"id":"c"}}}')
 plain("stream-chat", "X-Signature", event=beside("w-1", "message.new"), extra=[("X-Webhook-Id", "w-1"), ("X-Api-Key", "k")],
@@ -90,6 +92,8 @@ def mollie_rotation():
     two = mollie({"signing": secret_of("mollie")}, b"{}", NOW)
     rest("mollie").add(one.copy(headers=one.headers + two.headers), "accept", "one header for each secret while it is rotated")
     rest("mollie").add(one.copy(headers=one.headers + one.headers), "reject", "two headers, none by ours")
+    bare = [[name, value.removeprefix("sha256=")] for name, value in two.headers]
+    rest("mollie").add(two.copy(headers=bare), "accept", "a digest without the prefix, which the library takes")
     rest("mollie").add(Sent(body=b"id=tr_1"), "reject", "a classic webhook, which is not signed")
 
 

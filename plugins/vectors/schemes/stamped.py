@@ -24,8 +24,8 @@ def stamped(name, header, *, write=bytes.hex, unit=1, space="", **more):
 
 stamped("calendly", "Calendly-Webhook-Signature", event={"type": "invitee.created"}, body=b'{"event":"invitee.created","payload":{}}')
 stamped("mux", "Mux-Signature", event={"id": "evt_1042", "signed": True, "type": "payment.succeeded"})
-stamped("sanity", "sanity-webhook-signature", write=b64url, unit=1000, extra=[("idempotency-key", "i-1")], digits=False,
-        event={"id": "i-1", "signed": False})
+stamped("sanity", "sanity-webhook-signature", write=b64url, unit=1000, digits=False,
+        extra=[("idempotency-key", "i-1"), ("sanity-operation", "update")], event={"id": "i-1", "signed": False, "type": "update"})
 workos = stamped("workos", "WorkOS-Signature", unit=1000, space=" ", body=b'{"id":"wh_1","event":"dsync.user.created"}',
                  event={"id": "wh_1", "signed": True, "type": "dsync.user.created"})
 close = workos({"signing": secret_of("workos")}, b"{}", NOW)

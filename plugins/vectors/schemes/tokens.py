@@ -82,7 +82,7 @@ misused("livekit", "Authorization", "", secret["signing"], {"iss": "APIabc", "ex
 
 @provider("messagebird", event={"id": "e8a9", "signed": True}, stamped=True, digits=False)
 def messagebird(secrets, body, now, url=URL + "messagebird", algorithm="HS256", **changes):
-    claims = {"iss": "MessageBird", "iat": now, "nbf": now, "exp": now + 600, "jti": "e8a9", "url_hash": sha256(url.encode()), "payload_hash": sha256(body), **changes}
+    claims = {"iss": "MessageBird", "nbf": now, "exp": now + 600, "jti": "e8a9", "url_hash": sha256(url.encode()), "payload_hash": sha256(body), **changes}
     claims = {name: value for name, value in claims.items() if value is not None}
     return Sent([("MessageBird-Signature-JWT", jws(secrets["signing"], claims, algorithm))], body=body)
 
@@ -98,6 +98,7 @@ rest("messagebird").add(messagebird(secret, b"{}", NOW, iss="other"), "reject", 
 rest("messagebird").add(messagebird(secret, b"{}", NOW, exp=None), "reject", "a token that never runs out")
 rest("messagebird").add(messagebird(secret, b"{}", NOW, exp=NOW - 100), "reject", "a token that has run out")
 rest("messagebird").add(messagebird(secret, b"{}", NOW, jti=None), "reject", "no jti")
+rest("messagebird").add(messagebird(secret, b"{}", NOW - 400, nbf=None, iat=NOW - 400), "reject", "an old token that says when it was issued")
 sent = messagebird(secret, b"{}", NOW, "https://public.example.test/in")
 rest("messagebird").add(sent, "accept", "behind another proxy", options={"public_url": "https://public.example.test/in"})
 rest("messagebird").add(sent, "reject", "behind another proxy, which the route does not say")

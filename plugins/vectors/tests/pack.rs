@@ -40,3 +40,32 @@ fn options_that_make_no_sense_are_refused_by_their_key() {
     assert_eq!(refused::<livekit::LiveKit>(r#"{"api_key":""}"#), ["api_key"]);
     assert_eq!(refused::<stripe::Stripe>(r#"{"tolerance":5}"#), ["tolerance"]);
 }
+
+/// The last cell of a provider's row in docs/providers.md, by the provider's name.
+fn checked() -> Vec<(String, String)> {
+    let page = include_str!("../../../docs/providers.md");
+    let (_, table) = page.split_once("| fresh by | checked |").expect("the table of providers");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cell = |row: &str| {
+        let name = row.split('`').nth(1)?;
+        Some((name.to_owned(), row.trim_end_matches(" |").rsplit("| ").next()?.to_owned()))
+    };
+    rows.map(|row| cell(row).unwrap_or_else(|| panic!("a row without a name or an end: {row}"))).collect()
+}
+
+#[test]
+fn the_providers_page_says_how_each_was_checked_and_whose_vectors_it_has() {
+    let known =
+        ["official library", "official documentation", "third-party implementation", "not found: written from memory"];
+    let rows = checked();
+    assert_eq!(rows.len(), 67, "providers in the table");
+    for (name, cell) in rows {
+        let (how, vectors) =
+            cell.split_once(", ").map_or((cell.as_str(), false), |(how, rest)| (how, rest == "vectors"));
+        assert!(known.contains(&how), "{name}: {cell:?}");
+        let path = format!("{}/../{name}/vectors.jsonl", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let others = text.lines().any(|line| !line.contains(&format!("\"id\": \"{name}/own-")));
+        assert_eq!(vectors, others, "{name}: {cell:?}, and its vectors");
+    }
+}
